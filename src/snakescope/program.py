@@ -1,0 +1,64 @@
+"""What the programs in ``scripts/`` share: their common flags, one-line errors, and their version.
+
+A program is a plain argparse command. It knows nothing about Snakemake, sheets or records; a rule
+calls it with file names and values, and reads its exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from snakescope import __version__
+from snakescope.errors import SnakescopeError
+
+
+def add_image_facts(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that give what a bare image file lacks: ``--voxel-size-um``, ``--time-step-s``, ``--scene``."""
+    parser.add_argument(
+        "--voxel-size-um", type=triple, metavar="Z,Y,X", help="voxel size in µm; overrides what the file says"
+    )
+    parser.add_argument("--time-step-s", type=float, metavar="S", help="time between frames in seconds")
+    parser.add_argument("--scene", type=int, default=0, metavar="N", help="which image of the file, from 0")
+
+
+def triple(text: str) -> tuple[float, float, float]:
+    """Read ``z,y,x`` as three numbers above 0."""
+    parts = text.split(",")
+    if len(parts) != 3:
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected three numbers z,y,x")
+    try:
+        z, y, x = (float(part) for part in parts)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected three numbers z,y,x") from None
+    if not min(z, y, x) > 0:
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected numbers above 0")
+    return z, y, x
+
+
+def boolean(text: str) -> bool:
+    """Read ``true`` or ``false``."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected true or false")
+    return text == "true"
+
+
+def run_program(main: Callable[[Sequence[str] | None], None]) -> None:
+    """Run a program's `main` as a job does: a user's mistake is one line and exit status 2.
+
+    The version is left where the record picks it up: the file named by ``SNAKESCOPE_VERSION_FILE``, if any.
+    """
+    version_file = os.environ.get("SNAKESCOPE_VERSION_FILE")
+    if version_file:
+        Path(version_file).write_text(f"{__version__}\n")
+    try:
+        main(None)
+    except SnakescopeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except MemoryError as error:
+        print(f"error: out of memory: {error}", file=sys.stderr)
+        sys.exit(1)
