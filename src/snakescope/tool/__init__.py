@@ -1,0 +1,1 @@
+"""Tool descriptors: what a wrapped program takes, gives and needs (`tools/<tool>/tool.yaml`)."""
