@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -34,7 +34,7 @@ class _StrictLoader(yaml.CSafeLoader):
 def _mapping_without_duplicates(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node)
         if key in seen:
             raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
         seen.add(key)
@@ -113,8 +113,19 @@ def _suggestion(item: Any, model: type[Model]) -> str | None:
 
 
 def known_fields(model: type[Model], loc: tuple[Any, ...]) -> list[str]:
-    """Names of the fields of `model`; empty for a nested place, whose model pydantic does not tell."""
-    return [field.alias or name for name, field in model.model_fields.items()] if not loc else []
+    """Names of the keys allowed at a place inside `model`; empty where no model stands there."""
+    here: type[Model] | None = model
+    for part in loc:
+        field = here.model_fields.get(str(part)) if here else None
+        if field is not None:  # a key of a dict or an index of a list stays at the same model
+            here = _model_inside(field.annotation)
+    return [field.alias or name for name, field in here.model_fields.items()] if here else []
+
+
+def _model_inside(annotation: Any) -> type[Model] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return annotation
+    return next(filter(None, map(_model_inside, get_args(annotation))), None)
 
 
 def near_miss(word: str, known: Iterable[str]) -> str | None:

@@ -6,6 +6,7 @@ sheets or Snakemake.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -27,6 +28,7 @@ Fact = Literal["voxel_size_um", "time_step_s", "scene", "t_index"]
 Scalar = float | int | bool | str
 DIRECTORY_FORMATS = frozenset({"ome-zarr", "geff"})
 IMAGE_TYPES = frozenset({"image", "labels", "mask"})
+GEOMETRY_NAMES = frozenset({"voxels", "volume", "shape", "voxel_size_um", "time_step_s", "itemsize"})
 RESERVED = frozenset({"record", "threads", "log", "out", "python", "script", "row", "sample", "plan", "wildcards"})
 
 
@@ -302,7 +304,7 @@ class ToolSpec(Model):
 
     @property
     def primary(self) -> str | None:
-        """The input whose geometry expressions mean by plain ``voxels``, ``shape``, ...: the first image, else the first."""
+        """The input that plain ``voxels``, ``shape``, ... speak of: the first image, else the first input."""
         images = (name for name, port in self.inputs.items() if port.type in IMAGE_TYPES)
         return next(images, next(iter(self.inputs), None))
 
@@ -342,7 +344,7 @@ class ToolSpec(Model):
         if placeholder in ("threads", "python"):
             return None
         if kind not in known or not name:
-            return f"found {{{placeholder}}}; expected {{in.PORT}}, {{out.PORT}}, {{param.NAME}}, {{threads}} or {{python}}"
+            return f"found {{{placeholder}}}; expected in.PORT, out.PORT, param.NAME, threads or python in the braces"
         if name not in known[kind]:
             return f"{{{placeholder}}} names no {kind} (there are: {', '.join(known[kind]) or 'none'})"
         if fact and (kind != "in" or fact not in self.inputs[name].facts):
@@ -363,18 +365,7 @@ class ToolSpec(Model):
         if self.rembi:
             unknown_names = sorted(set(re.findall(r"\{(\w+)\}", self.rembi.prose)) - set(self.params))
             problems += [f"rembi.prose: {{{name}}} is not a parameter" for name in unknown_names]
-        carriers = [name for name, port in self.inputs.items() if port.facts]
-        if (
-            self.script
-            and len(carriers) > 1
-            and any(
-                set(self.inputs[a].facts) & set(self.inputs[b].facts)
-                for a in carriers
-                for b in carriers
-                if a < b and not any({a, b} <= set(group) for group in self.one_of)
-            )
-        ):
-            problems.append(f"facts: the inputs {', '.join(carriers)} share a flag; give each fact to one input")
+        problems += [f"facts: {fact!r} is asked for by {a!r} and {b!r}; give it to one" for fact, a, b in self._twice()]
         return problems
 
     def _bad_expressions(self) -> list[str]:
