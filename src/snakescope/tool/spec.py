@@ -171,7 +171,27 @@ class Param(Model):
             values = value if isinstance(value, list) else [value]
             return next((text for text in map(self._reject_number, values) if text), None)
         if self.type == "boolean":
-            return None if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None if isinstance(value, bool) else f"found {value!r}; expected true or false"
+        if self.type == "choice":
+            return None if value in self.choices else f"found {value!r}; expected one of: {', '.join(self.choices)}"
+        if self.type == "text":
+            return self._reject_text(value)
+        return self._reject_number(value)
+
+    def _reject_text(self, value: Any) -> str | None:
+        if not isinstance(value, str):
+            return f"found {value!r}; expected text"
+        bad = sorted({char for char in value if ord(char) < 32 or ord(char) == 127})
+        return f"found the control character {bad[0]!r}; expected one line of text" if bad else None
+
+    def _reject_number(self, value: Any) -> str | None:
+        wanted = "a whole number" if self.type == "integer" else "a number"
+        unit = f" in {self.unit}" if self.unit and self.unit != "1" else ""
+        if isinstance(value, str):
+            match = re.fullmatch(r"\s*[-+0-9.eE]+\s*([^\W\d].*|[µ°%].*)", value)
+            if match and self.unit:
+                return f"found {value!r} with the unit {match[1]!r}; expected a bare number{unit}"
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return f"found {value!r}; expected {wanted}{unit}"
         if self.type == "integer" and value != int(value):
             return f"found {value!r}; expected a whole number{unit}"
@@ -348,9 +368,7 @@ class ToolSpec(Model):
         pairs = ((a, b) for a in self.inputs for b in self.inputs if a < b)
         together = ((a, b) for a, b in pairs if not any({a, b} <= set(group) for group in self.one_of))
         return [
-            (fact, a, b)
-            for a, b in together
-            for fact in sorted(set(self.inputs[a].facts) & set(self.inputs[b].facts))
+            (fact, a, b) for a, b in together for fact in sorted(set(self.inputs[a].facts) & set(self.inputs[b].facts))
         ]
 
     def _bad_expressions(self) -> list[str]:
