@@ -166,7 +166,7 @@ class Param(Model):
     def reject(self, value: Any) -> str | None:
         """Say why a value is not acceptable; None when it is."""
         if value is None:
-            return None if not self.required else "found null; expected a value"
+            return "found null; expected a value" if self.required or self.default is not None else None
         if self.type == "numbers":
             values = value if isinstance(value, list) else [value]
             return next((text for text in map(self._reject_number, values) if text), None)

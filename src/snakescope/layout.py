@@ -1,0 +1,86 @@
+"""Every path of a study, in one place: what lies where, from (unit, step, file).
+
+A *unit* is what a step runs over: a row of the sheet, or a group of rows. Its id is a folder name.
+Patterns are relative to the study folder; they hold ``{unit}`` where the unit's id belongs.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+SHEET = "config/samples.tsv"
+CONFIG = "config/config.yaml"
+JOB_SH = "workflow/job.sh"
+SNAKEFILE = "workflow/Snakefile"
+RESULTS, RECORDS, LOGS, BENCHMARKS, RULES = "results", "records", "logs", "benchmarks", "rules"
+SHARED_INPUTS = "records/inputs"
+STATE = ".snakescope"
+
+UNIT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+UNIT_RULE = "letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 120, without '..'"
+
+
+def is_unit_id(text: str) -> bool:
+    """Whether a text can be the id of a row or group, and so the name of a folder."""
+    return UNIT_ID.fullmatch(text) is not None and ".." not in text
+
+
+def assets() -> Path:
+    """Folder with the shipped tools, scripts, workflow, profiles and pipelines.
+
+    Inside an installed package these travel with it; in a source checkout they are its top-level folders.
+    """
+    inside = Path(__file__).parent / "assets"
+    return inside if inside.is_dir() else Path(__file__).parents[2]
+
+
+def result(unit: str, step: str, file: str) -> str:
+    """Path of an output of a step."""
+    return f"{RESULTS}/{unit}/{step}/{file}"
+
+
+def record(unit: str, step: str) -> str:
+    """Path of the record of a job."""
+    return f"{RECORDS}/{unit}/{step}.json"
+
+
+def log(unit: str, step: str) -> str:
+    """Path of a job's log."""
+    return f"{LOGS}/{unit}/{step}.log"
+
+
+def failure(unit: str, step: str) -> str:
+    """Path of the facts of a failed job; it lies beside the log, which survives a failure."""
+    return f"{LOGS}/{unit}/{step}.failed.json"
+
+
+def benchmark(unit: str, step: str) -> str:
+    """Path of Snakemake's benchmark of a job."""
+    return f"{BENCHMARKS}/{unit}/{step}.tsv"
+
+
+def rule_file(pipeline: str, step: str) -> str:
+    """Path of the compiled rule of a step."""
+    return f"{RULES}/{pipeline}/{step}.smk"
+
+
+def plan_file(pipeline: str) -> str:
+    """Path of the compiled plan: what the rules look up while Snakemake runs."""
+    return f"{RULES}/{pipeline}/plan.json"
+
+
+def step_facts_file(pipeline: str, step: str) -> str:
+    """Path of the part of a step's records that is the same for every job."""
+    return f"{RULES}/{pipeline}/{step}.json"
+
+
+def pipeline_file(name: str) -> str:
+    """Path of a pipeline."""
+    return f"config/pipelines/{name}.yaml"
+
+
+def tool_roots(study: Path) -> list[Path]:
+    """Folders with tools: the study's own first, then the shipped ones."""
+    roots = [study / "tools", assets() / "tools"]
+    return list(dict.fromkeys(root.resolve() for root in roots if root.is_dir()))
