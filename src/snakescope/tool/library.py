@@ -27,11 +27,14 @@ class Tool:
         The tool's folder; it holds ``tool.yaml`` and ``cases/``.
     sha256
         Digest of ``tool.yaml`` as read.
+    script_sha256
+        Digest of the tool's own program when that lies beside ``tool.yaml``; None when it lies elsewhere.
     """
 
     spec: ToolSpec
     folder: Path
     sha256: str
+    script_sha256: str | None = None
 
     @property
     def cases(self) -> list[Path]:
@@ -51,7 +54,13 @@ def read_tool(folder: Path) -> Tool:
     spec = parse(ToolSpec, read_yaml(path), path)
     if spec.id != folder.name:
         raise problem(f"{path}: id", f"found {spec.id!r}; expected the name of its folder, {folder.name!r}")
-    return Tool(spec, folder, hashlib.sha256(path.read_bytes()).hexdigest())
+    script = folder / spec.script if spec.script else None
+    script_sha256 = _sha256(script) if script and script.is_file() else None
+    return Tool(spec, folder, _sha256(path), script_sha256)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def tool_folders(roots: Sequence[Path]) -> dict[str, Path]:

@@ -211,12 +211,7 @@ class Param(Model):
 
 
 class Environment(Model):
-    """Where the program runs. Empty = the environment that snakescope itself runs in."""
-
-    conda: str | None = None
-    """Conda environment file under ``envs/``."""
-    container: str | None = None
-    """Container image, by digest."""
+    """Where the program runs. Empty: in the environment that snakescope itself runs in, the only one there is yet."""
 
 
 class Resources(Model):

@@ -1,0 +1,250 @@
+"""What compiled rules look up while Snakemake runs: files of a group, facts of an image, resources.
+
+Reads the compiled plan (``rules/<pipeline>/plan.json``) and the sample sheet, nothing else: no image, no
+network, no folder. Every job of a cluster imports it, so it stays light.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from snakescope import layout
+from snakescope.errors import problem
+from snakescope.samples import Row, Sheet, format_number, read_sheet
+from snakescope.tool.expressions import ExpressionError, UnknownValueError, evaluate
+from snakescope.tool.geometry import Geometry, derive
+
+# Used when a resource depends on something that the sheet does not tell.
+UNKNOWN_RESOURCE = {"mem_mb": 4000, "runtime_min": 60, "disk_mb": 10_000}
+FACT_FLAGS = {
+    "voxel_size_um": "--voxel-size-um",
+    "time_step_s": "--time-step-s",
+    "scene": "--scene",
+    "t_index": "--t-index",
+}
+
+
+class Plan:
+    """A compiled pipeline together with the rows it runs over.
+
+    Parameters
+    ----------
+    compiled
+        Content of ``plan.json``.
+    sheet
+        The sample sheet, or the part of it that this run is about.
+    """
+
+    def __init__(self, compiled: Mapping[str, Any], sheet: Sheet) -> None:
+        self.compiled, self.sheet = compiled, sheet
+        self.steps: Mapping[str, Any] = compiled["steps"]
+        self._groups: dict[tuple[str, ...], dict[str, list[Row]]] = {}
+        self._geometry: dict[tuple[str, str, str], Geometry] = {}
+
+    @classmethod
+    def read(cls, pipeline: str, sheet: str, root: Path = Path()) -> Plan:
+        """Read the compiled plan of a pipeline and a sample sheet, both relative to the study folder `root`."""
+        path = root / layout.plan_file(pipeline)
+        if not path.is_file():
+            fix = f"Run: snakescope compile {pipeline}"
+            raise problem(path, "the pipeline has not been compiled", fix)
+        return cls(json.loads(path.read_text(encoding="utf-8")), read_sheet(root / sheet))
+
+    @property
+    def rule_files(self) -> list[str]:
+        """The rule files of the steps, in order, relative to the study folder."""
+        return [layout.rule_file(self.compiled["pipeline"], step) for step in self.steps]
+
+    @property
+    def wildcards(self) -> list[str]:
+        """Names of the wildcards of all rules."""
+        return list(dict.fromkeys("_".join(step["over"]) or "sample" for step in self.steps.values()))
+
+    def targets(self) -> list[str]:
+        """Every record of every step: what a complete run has made."""
+        return [layout.record(unit, step) for step in self.steps for unit in self.units(step)]
+
+    def units(self, step: str) -> Mapping[str, list[Row]]:
+        """The rows that each job of a step works on, by the unit's id."""
+        return self._grouped(tuple(self.steps[step]["over"]))
+
+    def _grouped(self, over: tuple[str, ...]) -> dict[str, list[Row]]:
+        if over not in self._groups:
+            rows = self.sheet.groups(over, unique_t=True) if over else {row.id: [row] for row in self.sheet.rows}
+            self._groups[over] = rows
+        return self._groups[over]
+
+    @cached_property
+    def _unit_of_row(self) -> Callable[[tuple[str, ...], str], str]:
+        tables: dict[tuple[str, ...], dict[str, str]] = {}
+
+        def look_up(over: tuple[str, ...], row_id: str) -> str:
+            if over not in tables:
+                tables[over] = {row.id: unit for unit, rows in self._grouped(over).items() for row in rows}
+            return tables[over][row_id]
+
+        return look_up
+
+    def samples(self, step: str, unit: str) -> list[str]:
+        """Ids of the rows that a job works on."""
+        return [row.id for row in self.units(step)[unit]]
+
+    def inputs(self, step: str, port: str, unit: str) -> list[str]:
+        """The files wired to an input, in the order of their time points."""
+        wire = self.steps[step]["inputs"][port]
+        if wire["from"] == "file":
+            return [wire["path"]]
+        rows = self.units(step)[unit]
+        if wire["from"] == "sheet":
+            return [self._cell(row, wire["column"]) for row in rows]
+        return [layout.result(source, wire["step"], wire["file"]) for source in self._upstream_units(wire, rows)]
+
+    def _upstream_units(self, wire: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
+        over = tuple(self.steps[wire["step"]]["over"])
+        return list(dict.fromkeys(self._unit_of_row(over, row.id) for row in rows))
+
+    def _cell(self, row: Row, column: str) -> str:
+        value = row.path if column == "path" else row.cell(column)
+        if not value:
+            where = f"{self.sheet.where(row)}: {column}"
+            raise problem(where, "found an empty cell; the pipeline needs it", f"Fill the column {column!r}.")
+        return value
+
+    def value(self, step: str, param: str, unit: str) -> str:
+        """A parameter that the row brings along; all rows of a group must agree."""
+        column = self.steps[step]["params"][param]["column"]
+        values = {self._cell(row, column) for row in self.units(step)[unit]}
+        if len(values) > 1:
+            found = ", ".join(sorted(values)[:3])
+            raise problem(f"{self.sheet.where()}: {column}", f"the rows of {unit!r} disagree ({found})")
+        return values.pop()
+
+    def known(self, step: str, port: str, unit: str) -> list[str]:
+        """Where the digest of each sheet input comes from: the sheet, another job's record, or ``-`` (take it now)."""
+        first = self.steps[step]["inputs"][port].get("hashed_by")
+        if first:
+            over = tuple(self.steps[first]["over"])
+            return [layout.record(self._unit_of_row(over, row.id), first) for row in self.units(step)[unit]]
+        digests = (row.cell("sha256") for row in self.units(step)[unit])
+        return [digest.removeprefix("sha256:") or "-" for digest in digests]
+
+    def shared_key(self, step: str, port: str, unit: str) -> str:
+        """Name under which the digest of a shared input is kept."""
+        return hashlib.sha256(self.inputs(step, port, unit)[0].encode()).hexdigest()[:16]
+
+    def facts(self, step: str, port: str, unit: str) -> list[str]:
+        """Flags and values for what the sheet knows of an input; unknown facts are left out."""
+        wanted = self.steps[step]["inputs"][port]["facts"]
+        pairs = ((FACT_FLAGS[fact], self.fact(step, port, fact, unit)) for fact in wanted)
+        return [word for flag, values in pairs if values for word in (flag, *values)]
+
+    def fact(self, step: str, port: str, fact: str, unit: str) -> list[str]:
+        """One fact of an input as words for a command line; empty when it is not known."""
+        rows = self.units(step)[unit]
+        if fact == "t_index":
+            times = [row.t for row in rows]
+            return [str(t) for t in times] if None not in times else []
+        if fact == "time_step_s":
+            step_s = _agreed([row.time_step_s for row in rows])
+            return [format_number(step_s)] if step_s is not None else []
+        if self.steps[step]["inputs"][port]["from"] != "sheet":
+            return []
+        if fact == "scene":
+            scene = _agreed([row.scene for row in rows])
+            return [str(scene)] if scene else []
+        z, y, x = _agreed([row.voxel_size_um for row in rows]) or (None, None, None)
+        if y is None or x is None:
+            return []
+        return [",".join(format_number(size) for size in ((y, x) if z is None else (z, y, x)))]
+
+    def optional_words(self, step: str, index: int, unit: str) -> list[str]:
+        """An optional part of a command: its words, or nothing when a value in it is not known."""
+        words: list[str] = []
+        for part in self.steps[step]["optional"][index]:
+            found = [part["text"]] if "text" in part else self.fact(step, part["port"], part["fact"], unit)
+            if not found:
+                return []
+            words += found
+        return words
+
+    def geometry(self, step: str, port: str, unit: str) -> Geometry:
+        """What is known, before any job runs, of an output (or, for a file from the sheet, of that file)."""
+        key = (step, port, unit)
+        if key not in self._geometry:
+            self._geometry[key] = self._output_geometry(step, port, unit)
+        return self._geometry[key]
+
+    def _output_geometry(self, step: str, port: str, unit: str) -> Geometry:
+        output = self.steps[step]["outputs"][port]
+        if not output.get("like"):
+            return Geometry(output.get("axes"), None, output.get("dtype"))
+        source = self.input_geometry(step, output["like"], unit)
+        return derive(
+            source,
+            self._names(step, unit),
+            dtype=output.get("dtype"),
+            shape=output.get("shape", {}),
+            voxel_size_um=output.get("voxel_size_um", {}),
+        )
+
+    def input_geometry(self, step: str, port: str, unit: str) -> Geometry:
+        """What is known of an input; of the first file where there are several."""
+        wire = self.steps[step]["inputs"].get(port)
+        rows = self.units(step)[unit]
+        if wire is None or wire["from"] == "file" or (wire["from"] == "sheet" and wire["column"] != "path"):
+            return Geometry()
+        if wire["from"] == "sheet":
+            row = rows[0]
+            return Geometry(row.axes, row.shape, row.dtype, row.voxel_size_um, row.time_step_s, row.bytes)
+        return self.geometry(wire["step"], wire["port"], self._upstream_units(wire, rows)[0])
+
+    def _names(self, step: str, unit: str) -> dict[str, Any]:
+        """Names for the expressions of a step."""
+        compiled = self.steps[step]
+        inputs = {port: self.input_geometry(step, port, unit).names() for port in compiled["inputs"]}
+        primary = inputs.get(compiled["primary"]) or Geometry().names()
+        params = {name: self._param(step, name, value, unit) for name, value in compiled["params"].items()}
+        return {
+            **primary,
+            **inputs,
+            **params,
+            "inputs": inputs,
+            "rows": len(self.units(step)[unit]),
+            "threads": compiled["threads"],
+        }
+
+    def _param(self, step: str, name: str, value: Any, unit: str) -> Any:
+        if not isinstance(value, dict):
+            return value
+        text = self.value(step, name, unit)
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+    def resource(self, step: str, name: str, unit: str, attempt: int) -> int:
+        """A resource of one job, rounded up; grows with each attempt unless the expression itself says how."""
+        expression = self.steps[step]["resources"][name]
+        try:
+            value = float(evaluate(expression, {**self._names(step, unit), "attempt": attempt}))
+        except (UnknownValueError, ExpressionError):
+            value = UNKNOWN_RESOURCE[name]
+        grows = not (isinstance(expression, str) and "attempt" in expression)
+        return max(1, math.ceil(value * (attempt if grows else 1)))
+
+    def walk_units(self) -> Iterator[tuple[str, str, list[Row]]]:
+        """Every job there is: step, unit, rows."""
+        for step in self.steps:
+            for unit, rows in self.units(step).items():
+                yield step, unit, rows
+
+
+def _agreed(values: Sequence[Any]) -> Any:
+    """The value that all rows share, None where they differ."""
+    return values[0] if all(value == values[0] for value in values) else None
