@@ -62,22 +62,24 @@ class TrackMateFile:
     edges: NDArray[np.int64]
 
 
-def read_trackmate(path: Path, pixel_size_um: float | None = None) -> TrackMateFile:
+def read_trackmate(path: Path, voxel_size_um: tuple[float, float, float] | None = None) -> TrackMateFile:
     """Read a TrackMate file.
 
     Parameters
     ----------
-    pixel_size_um
-        Size of a pixel, for a file whose spatial unit is the pixel; such a file cannot be read without it.
+    voxel_size_um
+        z, y, x, for a file whose spatial unit is the pixel, which cannot be read without it; a file in a unit
+        of length is taken at its word.
 
     Raises
     ------
     InputError
         If the file is not TrackMate XML, a spot lacks its position or id, or the unit is unknown.
     """
-    model, planes = _parse(path)
-    length = _length_unit(path, model.get("spatialunits", "pixel"), pixel_size_um)
-    spots = _spots(path, model, length, _SECONDS.get(model.get("timeunits", "").lower()), planes)
+    model, image = _parse(path)
+    lengths = _lengths(path, model.get("spatialunits", "pixel"), image, voxel_size_um)
+    planes = int(image["nslices"]) if "nslices" in image else None
+    spots = _spots(path, model, lengths, _SECONDS.get(model.get("timeunits", "").lower()), planes)
     order = {spot: row for row, spot in enumerate(spots["spot_id"].tolist())}
     edges = sorted(
         {_directed(path, edge, order) for edge in _shown_edges(model)},
@@ -86,8 +88,8 @@ def read_trackmate(path: Path, pixel_size_um: float | None = None) -> TrackMateF
     return TrackMateFile(spots, np.array(edges, np.int64).reshape(-1, 2))
 
 
-def _parse(path: Path) -> tuple[ElementTree.Element, int | None]:
-    """Return the file's Model element and the image's number of planes (None = the file does not say)."""
+def _parse(path: Path) -> tuple[ElementTree.Element, dict[str, str]]:
+    """Return the file's Model element and what it says of the image (empty where it says nothing)."""
     try:
         root = ElementTree.parse(path).getroot()  # noqa: S314 (expat limits entity expansion itself)
     except FileNotFoundError:
@@ -102,26 +104,33 @@ def _parse(path: Path) -> tuple[ElementTree.Element, int | None]:
             "Save the whole TrackMate session ('Save' in TrackMate), not an export of its tracks.",
         )
     image = root.find("Settings/ImageData")
-    planes = image.get("nslices") if image is not None else None
-    return model, int(planes) if planes else None
+    return model, {} if image is None else dict(image.attrib)
 
 
-def _length_unit(path: Path, unit: str, pixel_size_um: float | None) -> float:
+def _lengths(
+    path: Path, unit: str, image: dict[str, str], voxel_size_um: tuple[float, float, float] | None
+) -> tuple[float, ...]:
+    """Return what the file's positions along z, y, x are to be multiplied with to be micrometres."""
     if unit.lower() in _MICROMETRES:
-        return _MICROMETRES[unit.lower()]
-    if unit.lower() in ("pixel", "pixels", "px", ""):
-        if pixel_size_um is None:
-            raise problem(
-                f"{path}: Model.spatialunits",
-                "found pixels and no pixel size; expected micrometres",
-                "Give the size of a pixel with pixel_size_um.",
-            )
-        return pixel_size_um
-    raise problem(f"{path}: Model.spatialunits", f"found {unit!r}; expected micron, nm, mm or pixel")
+        return (_MICROMETRES[unit.lower()],) * 3
+    if unit.lower() not in ("pixel", "pixels", "px", ""):
+        raise problem(f"{path}: Model.spatialunits", f"found {unit!r}; expected micron, nm, mm or pixel")
+    if voxel_size_um is None:
+        raise problem(
+            f"{path}: Model.spatialunits",
+            "found pixels and no pixel size; expected micrometres",
+            "Give the voxel size (voxel_size_um in the sheet, or --voxel-size-um Z,Y,X).",
+        )
+    written = [float(image.get(name, "1")) for name in ("voxeldepth", "pixelheight", "pixelwidth")]
+    return tuple(size / step for size, step in zip(voxel_size_um, written, strict=True))
 
 
 def _spots(
-    path: Path, model: ElementTree.Element, length: float, second: float | None, planes: int | None
+    path: Path,
+    model: ElementTree.Element,
+    lengths: tuple[float, ...],
+    second: float | None,
+    planes: int | None,
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -130,11 +139,11 @@ def _spots(
         "spot_id": _numbers(path, shown, "ID", needed=True).astype(np.int64),
         "frame": _numbers(path, shown, "FRAME", needed=True).astype(np.int64),
         "t_s": _numbers(path, shown, "POSITION_T") * (second or np.nan),
-        "radius_um": _numbers(path, shown, "RADIUS") * length,
+        "radius_um": _numbers(path, shown, "RADIUS") * lengths[2],
         "quality": _numbers(path, shown, "QUALITY"),
         "intensity": _numbers(path, shown, "MEAN_INTENSITY_CH1", "MEAN_INTENSITY"),
     }
-    for axis in "zyx":
+    for axis, length in zip("zyx", lengths, strict=True):
         columns[f"{axis}_um"] = _numbers(path, shown, f"POSITION_{axis.upper()}", needed=True) * length
     if planes == 1 or (planes is None and not columns["z_um"].any()):
         columns["z_um"] = np.full(len(shown), np.nan)
