@@ -1,0 +1,139 @@
+"""The rows of a sheet against a pipeline: can every row go through every step that reads it?
+
+Works on what the sheet says; opens no image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from snakescope.errors import InputError, Problem
+from snakescope.pipeline import ColumnValue, FileWire, Pipeline, SheetWire, Step
+from snakescope.samples import Row, Sheet
+from snakescope.tool.base import near_miss
+from snakescope.tool.geometry import axes_choices
+from snakescope.tool.spec import IMAGE_TYPES, InputPort, Param
+
+
+def check_rows(pipeline: Pipeline, sheet: Sheet, study: Path) -> list[Problem]:
+    """Every reason why a row of the sheet cannot go through the pipeline.
+
+    Parameters
+    ----------
+    pipeline, sheet
+        What was read.
+    study
+        Study folder, against which relative paths are meant.
+    """
+    missing = list(_missing_columns(pipeline, sheet))
+    if missing:
+        return missing
+    problems = list(_check_files(pipeline, study))
+    problems += _check_paths(sheet, study)
+    for step in pipeline.steps.values():
+        problems += _check_groups(step, sheet)
+        problems += _check_params(step, sheet)
+        for port, wire in step.wires.items():
+            if isinstance(wire, SheetWire):
+                problems += _check_port(step, port, wire, sheet, study)
+    return problems
+
+
+def _missing_columns(pipeline: Pipeline, sheet: Sheet) -> Iterator[Problem]:
+    for column in pipeline.columns:
+        if column not in sheet.columns:
+            fix = near_miss(column, sheet.columns) or f"Add the column, or change {pipeline.path}."
+            yield Problem(sheet.where(), f"the pipeline reads the column {column!r}, which is not there", fix)
+
+
+def _check_files(pipeline: Pipeline, study: Path) -> Iterator[Problem]:
+    for step in pipeline.steps.values():
+        for port, wire in step.wires.items():
+            if isinstance(wire, FileWire) and not (study / wire.path).exists():
+                where = f"{pipeline.path}: steps.{step.name}.inputs.{port}"
+                yield Problem(
+                    where, f"there is no file {wire.path!r} in the study", "Put it there, or change the path."
+                )
+
+
+def _check_paths(sheet: Sheet, study: Path) -> Iterator[Problem]:
+    for row in sheet.rows:
+        if not (study / row.path).exists():
+            yield Problem(f"{sheet.where(row)}: path", f"there is no file {row.path!r}", "Run: snakescope collect")
+
+
+def _check_groups(step: Step, sheet: Sheet) -> Iterable[Problem]:
+    if not step.over:
+        return ()
+    try:
+        sheet.groups(step.over, unique_t=True)
+    except InputError as error:
+        fix = (
+            f"Step {step.name!r} runs over {', '.join(step.over)}; add a column to its `over`, such as c, to part them."
+        )
+        return [Problem(p.where, p.message, p.fix or fix) for p in error.problems]
+    return ()
+
+
+def _check_params(step: Step, sheet: Sheet) -> Iterator[Problem]:
+    for name, value in step.params.items():
+        if isinstance(value, ColumnValue):
+            param = step.tool.spec.params[name]
+            for row in sheet.rows:
+                text = row.cell(value.column)
+                message = param.reject(_cell_value(text, param)) if text else "found an empty cell; expected a value"
+                if message:
+                    yield Problem(f"{sheet.where(row)}: {value.column}", message, f"It sets {step.name}.{name}.")
+
+
+def _cell_value(text: str, param: Param) -> object:
+    """A cell as the parameter's type would have it; text that does not fit stays text and is then refused."""
+    try:
+        if param.type in ("number", "numbers"):
+            return [float(item) for item in text.split(",")] if param.type == "numbers" else float(text)
+        if param.type == "integer":
+            return int(text)
+    except ValueError:
+        return text
+    return {"true": True, "false": False}.get(text, text) if param.type == "boolean" else text
+
+
+def _check_port(step: Step, port: str, wire: SheetWire, sheet: Sheet, study: Path) -> Iterator[Problem]:
+    need = step.tool.spec.inputs[port]
+    if wire.column != "path":
+        yield from _check_other_files(wire.column, sheet, study)
+        return
+    choices = axes_choices(need.axes) if need.axes else None
+    for row in sheet.rows:
+        for column, message, fix in _misfits(row, need, choices):
+            yield Problem(f"{sheet.where(row)}: {column}", f"{message} (step {step.name!r})", fix)
+
+
+def _check_other_files(column: str, sheet: Sheet, study: Path) -> Iterator[Problem]:
+    for row in sheet.rows:
+        path = row.cell(column)
+        if not path:
+            yield Problem(f"{sheet.where(row)}: {column}", "found an empty cell; the pipeline needs a file")
+        elif not (study / path).exists():
+            yield Problem(f"{sheet.where(row)}: {column}", f"there is no file {path!r}")
+
+
+def _misfits(row: Row, need: InputPort, choices: frozenset[str] | None) -> Iterator[tuple[str, str, str | None]]:
+    if need.formats and row.format is not None and row.format not in need.formats:
+        yield "format", f"found {row.format}; the tool reads {', '.join(need.formats)}", "Put a convert step first."
+    if choices is not None and row.axes is not None and row.axes not in choices:
+        yield "axes", f"found {row.axes}; the tool needs {need.axes}", None
+    if need.dtype and row.dtype is not None and row.dtype not in need.dtype:
+        yield "dtype", f"found {row.dtype}; the tool takes {', '.join(need.dtype)}", None
+    if "pixel_size" in need.requires and need.type in IMAGE_TYPES and not _has_pixel_size(row):
+        fix = "Write z,y,x in µm into voxel_size_um, for example 0.3,0.1,0.1."
+        yield "voxel_size_um", "the voxel size is not known: neither the image nor the sheet says it", fix
+    if "time_step" in need.requires and row.time_step_s is None:
+        yield "time_step_s", "the time between frames is not known", "Write it in seconds into time_step_s."
+
+
+def _has_pixel_size(row: Row) -> bool:
+    z, y, x = row.voxel_size_um
+    needs_z = row.axes is None or "z" in row.axes
+    return y is not None and x is not None and (z is not None or not needs_z)

@@ -1,0 +1,184 @@
+"""The record of a job: what it did, to which bytes, where and when (``records/<unit>/<step>.json``).
+
+Jobs write records themselves (``workflow/job.sh``); this module reads them, adds what other files of the
+job know, and computes the same digests for whoever checks them. It knows nothing of pipelines or studies.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snakescope import layout
+from snakescope.errors import problem
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """A file that a job read or wrote.
+
+    Parameters
+    ----------
+    port
+        The tool's name for it.
+    path
+        Relative to the study folder; ``~`` stands for a home folder.
+    bytes, sha256
+        Size and digest; of a folder, the sum of its files and the digest of their sorted ``sha256sum`` list.
+        None when not taken.
+    axes, shape, dtype, scale
+        What an OME-Zarr says of itself: one size and one scale an axis, in its own units (µm, s). None otherwise.
+    record
+        Record that holds the digest, when another job took it.
+    """
+
+    port: str
+    path: str
+    bytes: int | None = None
+    sha256: str | None = None
+    axes: str | None = None
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    scale: tuple[float, ...] | None = None
+    record: str | None = None
+
+    @property
+    def voxel_size_um(self) -> tuple[float | None, float | None, float | None] | None:
+        """Voxel size z, y, x in µm, as the OME-Zarr says; None for other files."""
+        if self.axes is None or self.scale is None:
+            return None
+        by_axis = dict(zip(self.axes, self.scale, strict=False))
+        return by_axis.get("z"), by_axis.get("y"), by_axis.get("x")
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What one job did. Times are UTC; unknown is None."""
+
+    path: Path
+    status: str
+    unit: str
+    samples: tuple[str, ...]
+    step: str
+    snakemake: str
+    started_at: str
+    ended_at: str
+    wall_s: float | None
+    cpu_s: float | None
+    peak_memory_mb: float | None
+    exit_code: int
+    host: str
+    scheduler: dict[str, Any] | None
+    environment: dict[str, Any]
+    tool_version_observed: str | None
+    argv: tuple[str, ...]
+    row_parameters: dict[str, str]
+    inputs: tuple[FileFacts, ...]
+    outputs: tuple[FileFacts, ...]
+    compiled: dict[str, Any]
+
+    @property
+    def parameters(self) -> list[dict[str, Any]]:
+        """Name, value and unit of every parameter, with the values that the row brought along."""
+        return [
+            {**parameter, "value": self.row_parameters.get(parameter["name"], parameter["value"])}
+            for parameter in self.compiled["parameters"]
+        ]
+
+
+def read_record(path: Path, study: Path | None = None) -> JobRecord:
+    """Read a record, or the facts of a failure.
+
+    Parameters
+    ----------
+    path
+        The JSON file.
+    study
+        Study folder; with it, peak memory is taken from the job's benchmark.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or is not such a record.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        found = data.pop("schema")
+    except FileNotFoundError:
+        raise problem(path, "there is no such record") from None
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise problem(path, f"not a record of a job ({error})", "Delete it; the job will run again.") from error
+    if found != SCHEMA:
+        raise problem(path, f"found a record of schema {found}; expected {SCHEMA}", "Use the snakescope that wrote it.")
+    for key in ("samples", "argv"):
+        data[key] = tuple(data[key])
+    for key in ("inputs", "outputs"):
+        data[key] = tuple(_file(item) for item in data[key])
+    data["peak_memory_mb"] = _peak_memory(study / layout.benchmark(data["unit"], data["step"])) if study else None
+    return JobRecord(path=path, **data)
+
+
+def _file(item: dict[str, Any]) -> FileFacts:
+    lists: dict[str, Any] = {key: tuple(item[key]) for key in ("shape", "scale") if key in item}
+    return FileFacts(**(item | lists))
+
+
+def _peak_memory(benchmark: Path) -> float | None:
+    """Largest resident memory in MB from Snakemake's benchmark; None when it took none."""
+    try:
+        with benchmark.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        return max(float(row["max_rss"]) for row in rows)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def read_records(study: Path) -> Iterator[JobRecord]:
+    """All records of a study, in order of their paths."""
+    for path in sorted((study / layout.RECORDS).glob("*/*.json")):
+        yield read_record(path, study)
+
+
+def digest(path: Path) -> str:
+    """The sha256 that a record gives for a file or folder.
+
+    For a folder (an OME-Zarr) it is the sha256 of the text that ``sha256sum`` prints for its files, one line a
+    file, ``digest, two blanks, path``, in byte order of the paths.
+    """
+    if path.is_file():
+        return _file_digest(path)
+    names = sorted(
+        (item.relative_to(path).as_posix() for item in path.rglob("*") if item.is_file()),
+        key=lambda name: name.encode(),
+    )
+    lines = "".join(f"{_file_digest(path / name)}  {name}\n" for name in names)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+
+
+def reason(log: Path) -> str:
+    """Why a job failed, in one line: the last line of its log that begins with ``error:``, else the last line."""
+    try:
+        lines = [
+            line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
+        ]
+    except OSError:
+        return "it left no log"
+    errors = [line for line in lines if line.lower().startswith(("error:", "error "))]
+    return (errors or lines or ["it said nothing"])[-1]

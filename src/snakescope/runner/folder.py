@@ -1,0 +1,212 @@
+"""A study folder: making one, opening one, and compiling its pipelines."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from snakescope import layout
+from snakescope.check import check_rows
+from snakescope.compiler import compile_pipeline
+from snakescope.errors import InputError, Problem, problem
+from snakescope.pipeline import Pipeline, read_pipeline
+from snakescope.samples import Sheet, read_sheet
+from snakescope.tool.base import Model, near_miss, parse, read_yaml
+
+COPIED = ("config", "workflow", "profiles", "rules")
+
+
+class StudyConfig(Model):
+    """``config/config.yaml``."""
+
+    pipeline: str
+    """Name of the pipeline that runs."""
+    samples: str = layout.SHEET
+    """Path of the sample sheet, relative to the study folder."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """An opened study folder."""
+
+    root: Path
+    config: StudyConfig
+
+    @property
+    def sheet_path(self) -> Path:
+        """Path of the sample sheet."""
+        return self.root / self.config.samples
+
+    def pipeline(self, name: str | None = None) -> Pipeline:
+        """Read and check a pipeline; the configured one by default."""
+        path = self.root / layout.pipeline_file(name or self.config.pipeline)
+        if not path.is_file():
+            known = sorted(item.stem for item in path.parent.glob("*.yaml"))
+            fix = near_miss(path.stem, known) or f"There are: {', '.join(known) or 'none'}."
+            raise problem(path, "there is no such pipeline", fix)
+        return read_pipeline(path, layout.tool_roots(self.root))
+
+    def sheet(self) -> Sheet:
+        """Read the sample sheet."""
+        if not self.sheet_path.is_file():
+            raise problem(self.sheet_path, "there is no sample sheet", "Make one with: snakescope collect FOLDER")
+        return read_sheet(self.sheet_path)
+
+
+def open_study(root: Path) -> Study:
+    """Open a study folder.
+
+    Raises
+    ------
+    InputError
+        If `root` is no study folder or its configuration is wrong.
+    """
+    path = root / layout.CONFIG
+    if not path.is_file():
+        raise problem(
+            root, f"not a study folder: there is no {layout.CONFIG}", f"Make one with: snakescope init {root}"
+        )
+    return Study(root, parse(StudyConfig, read_yaml(path), path))
+
+
+def init(folder: Path, pipeline: str = "llsm_tracking") -> list[str]:
+    """Make a study folder: configuration, pipeline, compiled rules, workflow and profiles.
+
+    Nothing that is there already is touched.
+
+    Returns
+    -------
+    Paths of the files written, relative to the folder.
+
+    Raises
+    ------
+    InputError
+        If there is no such pipeline or the folder cannot be written.
+    """
+    assets = layout.assets()
+    known = sorted(path.stem for path in (assets / "config/pipelines").glob("*.yaml"))
+    if pipeline not in known:
+        raise problem(f"pipeline {pipeline!r}", "there is no such pipeline", f"There are: {', '.join(known)}.")
+    written = []
+    try:
+        for source, target in _files_of(assets, pipeline):
+            if not (folder / target).exists():
+                (folder / target).parent.mkdir(parents=True, exist_ok=True)
+                _copy(source, folder / target, pipeline)
+                written.append(target)
+    except OSError as error:
+        raise problem(folder, f"cannot be written ({error.strerror})", "Choose a folder of your own.") from error
+    return written
+
+
+def _files_of(assets: Path, pipeline: str) -> Iterator[tuple[Path, str]]:
+    wanted = [
+        layout.CONFIG,
+        layout.pipeline_file(pipeline),
+        *(
+            str(p.relative_to(assets))
+            for part in ("workflow", "profiles", f"rules/{pipeline}")
+            for p in _walk(assets / part)
+        ),
+    ]
+    for target in wanted:
+        yield assets / target, target
+
+
+def _walk(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def _copy(source: Path, target: Path, pipeline: str) -> None:
+    if target.name == "config.yaml" and target.parent.name == "config":
+        text = source.read_text(encoding="utf-8").replace("pipeline: llsm_tracking", f"pipeline: {pipeline}")
+        target.write_text(text, encoding="utf-8")
+    else:
+        shutil.copyfile(source, target)
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A generated file that is not what its sources say; `diff` is empty for a file that should go."""
+
+    path: str
+    diff: str
+
+
+def compile_study(study: Study, name: str | None = None, *, check: bool = False) -> list[Stale]:
+    """Compile a pipeline into ``rules/<name>/``; only files that change are written.
+
+    Parameters
+    ----------
+    study
+        The study folder.
+    name
+        The pipeline; by default the configured one.
+    check
+        Write nothing, only say what is stale.
+
+    Returns
+    -------
+    The files that were stale.
+    """
+    pipeline = study.pipeline(name)
+    texts = compile_pipeline(pipeline, study.root.resolve(), layout.assets().resolve())
+    stale = list(_compare(study.root, texts))
+    folder = study.root / layout.RULES / pipeline.spec.name
+    leftover = [path for path in sorted(folder.glob("*")) if f"{path.relative_to(study.root)}" not in texts]
+    if not check:
+        _write(study.root, {path: texts[path] for path in (item.path for item in stale)}, leftover)
+    return stale + [Stale(str(path.relative_to(study.root)), "") for path in leftover]
+
+
+def _compare(root: Path, texts: dict[str, str]) -> Iterator[Stale]:
+    for path, text in texts.items():
+        old = (root / path).read_text(encoding="utf-8") if (root / path).is_file() else ""
+        if old != text:
+            lines = difflib.unified_diff(
+                old.splitlines(), text.splitlines(), path, f"{path} (compiled now)", lineterm=""
+            )
+            yield Stale(path, "\n".join(lines))
+
+
+def _write(root: Path, texts: dict[str, str], leftover: list[Path]) -> None:
+    try:
+        for path, text in texts.items():
+            target = root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}.{os.getpid()}")
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(target)
+        for path in leftover:
+            path.unlink()
+    except OSError as error:
+        raise problem(root / layout.RULES, f"cannot be written ({error.strerror})") from error
+
+
+def lint(study: Study) -> tuple[Pipeline, Sheet]:
+    """Check everything that a run needs: pipeline, tools, sheet, and whether every row fits.
+
+    Raises
+    ------
+    InputError
+        With every problem found.
+    """
+    problems: list[Problem] = []
+    pipeline, sheet = None, None
+    try:
+        pipeline = study.pipeline()
+    except InputError as error:
+        problems += error.problems
+    try:
+        sheet = study.sheet()
+    except InputError as error:
+        problems += error.problems
+    if pipeline and sheet:
+        problems += check_rows(pipeline, sheet, study.root)
+    if problems or pipeline is None or sheet is None:
+        raise InputError(problems)
+    return pipeline, sheet
