@@ -1,0 +1,133 @@
+"""What in a sheet will hinder the analysis: series whose files do not fit together, unknown voxel sizes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+from snakescope.catalog.proposal import Reading
+from snakescope.errors import Problem
+from snakescope.samples import Row, Sheet, format_voxel_size
+
+_NAMED = 5
+
+
+def find_problems(sheet: Sheet, reading: Reading | None) -> list[Problem]:
+    """Find them in all rows of the sheet.
+
+    Parameters
+    ----------
+    sheet
+        Rows as they would be written.
+    reading
+        What a pattern makes of the file names, to tell of names that count planes instead of volumes.
+    """
+    problems = list(_plane_problems(reading)) if reading else []
+    series: dict[str, list[Row]] = defaultdict(list)
+    for row in sheet.rows:
+        series[row.cell("series")].append(row)
+    for name, rows in series.items():
+        if name and len(rows) > 1:
+            problems += _mixed(name, rows)
+            problems += _repeated(name, rows)
+            problems += _gaps(name, rows)
+    return problems + list(_unknown_voxel_sizes(sheet))
+
+
+def _plane_problems(reading: Reading) -> Iterator[Problem]:
+    if reading.z_planes > 1:
+        yield Problem(
+            f"naming {reading.pattern.text!r}",
+            f"found up to {reading.z_planes} files that differ in z only: one file for each plane, which is not "
+            "supported; expected one file for each volume",
+            "Save the planes of a volume as one stack first; until then every file is a flat image of its own.",
+        )
+
+
+def _mixed(name: str, rows: Sequence[Row]) -> Iterator[Problem]:
+    facts: dict[str, Callable[[Row], str]] = {
+        "axes": lambda row: row.axes or "",
+        "shape": _shape_without_t,
+        "dtype": lambda row: row.dtype or "",
+        "voxel_size_um": lambda row: format_voxel_size(row.voxel_size_um),
+        "time step": lambda row: row.cell("time_step_s"),
+    }
+    for fact, read in facts.items():
+        counts = Counter(read(row) for row in rows)
+        usual, count = counts.most_common(1)[0]
+        for value in [value for value in counts if value != usual]:
+            odd = [row.id for row in rows if read(row) == value]
+            yield Problem(
+                f"series {name}: {_some(odd)}",
+                f"{fact} is {value or 'unknown'}; expected {usual or 'unknown'} as in the other {count} files",
+                "Leave the file out, or give it a series of its own.",
+            )
+
+
+def _shape_without_t(row: Row) -> str:
+    if row.axes is None or row.shape is None:
+        return ""
+    return ",".join(str(size) for axis, size in zip(row.axes, row.shape, strict=True) if axis != "t")
+
+
+def _repeated(name: str, rows: Sequence[Row]) -> Iterator[Problem]:
+    same: dict[tuple[int, str], list[str]] = defaultdict(list)
+    for row in rows:
+        if row.t is not None:
+            same[row.t, row.cell("c")].append(row.id)
+    repeated = [ids for ids in same.values() if len(ids) > 1]
+    if repeated:
+        yield Problem(
+            f"series {name}",
+            f"{len(repeated)} time points have more than one file, first {_some(repeated[0])}",
+            "Name in the pattern what tells them apart, for example {position}.",
+        )
+
+
+def _gaps(name: str, rows: Sequence[Row]) -> Iterator[Problem]:
+    """Time points that are missing within a channel, by the smallest step of the series, or in one channel only."""
+    channels: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        if row.t is not None:
+            channels[row.cell("c")].add(row.t)
+    times = sorted(set().union(*channels.values()))
+    if len(times) < 2:
+        return
+    step = min(later - earlier for earlier, later in pairwise(times))
+    expected = len(range(times[0], times[-1] + 1, step))
+    regular = all((time - times[0]) % step == 0 for time in times)
+    # More missing than there: t is a clock, not a count.
+    if regular and len(times) < expected <= 2 * len(times):
+        there = set(times)
+        first = next(time for time in range(times[0], times[-1], step) if time not in there)
+        yield Problem(
+            f"series {name}", f"{expected - len(times)} of {expected} time points have no file, first t = {first}"
+        )
+    for channel, found in channels.items():
+        missing = [time for time in times if time not in found]
+        if missing:
+            yield Problem(
+                f"series {name}",
+                f"channel {channel or '(unnamed)'} has no file at {len(missing)} of {len(times)} time points, "
+                f"first t = {missing[0]}",
+            )
+
+
+def _unknown_voxel_sizes(sheet: Sheet) -> Iterator[Problem]:
+    unknown = [
+        row.id
+        for row in sheet.rows
+        if None in (row.voxel_size_um if "z" in (row.axes or "z") else row.voxel_size_um[1:])
+    ]
+    if unknown:
+        yield Problem(
+            f"{sheet.where()}: voxel_size_um",
+            f"the voxel size of {len(unknown)} of {len(sheet.rows)} rows is not fully known, such as {_some(unknown)}",
+            "Fill the cells (z,y,x in µm, for example 0.3,0.1,0.1); they are kept from then on.",
+        )
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = len(ids) - _NAMED
+    return ", ".join(ids[:_NAMED]) + (f" and {more} more" if more > 0 else "")

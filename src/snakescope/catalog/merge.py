@@ -1,0 +1,161 @@
+"""Bring what the files say into a sheet that people may have edited: the sheet wins, and differences are told."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from snakescope.catalog.names import unique_ids
+from snakescope.errors import Problem
+from snakescope.samples import ORDER_COLUMNS, STANDARD_COLUMNS, Row, Sheet
+
+# Facts that only a change of the file explains; the others may have been corrected by hand.
+_CONTENT = ("format", "axes", "shape", "dtype")
+_SAME = 1e-4
+
+
+@dataclass(frozen=True)
+class Change:
+    """A cell of the sheet that was brought up to date."""
+
+    id: str
+    column: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image as its file describes it.
+
+    Parameters
+    ----------
+    file
+        Absolute, normal path: what tells it apart, together with `scene`.
+    scene
+        Index within the file.
+    label
+        What an id is made from.
+    cells
+        Cells of its row but for `id`; an unknown one may be missing.
+    """
+
+    file: str
+    scene: int
+    label: str
+    cells: Mapping[str, str]
+
+
+@dataclass
+class Merged:
+    """The rows of the new sheet and how they came about."""
+
+    columns: tuple[str, ...] = ()
+    rows: list[dict[str, str]] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    not_seen: list[Row] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    disagreements: list[Problem] = field(default_factory=list)
+
+
+def file_of(row: Row, study: Path) -> str:
+    """Absolute, normal path of a row's file; no link is resolved."""
+    return os.path.normpath(study / row.path)
+
+
+def merge(sheet: Sheet | None, images: Sequence[Image], study: Path, refresh: Collection[str]) -> Merged:
+    """Merge `images` into `sheet`.
+
+    Rows keep their place and id; cells of hand-made columns stay. An empty cell is filled. A filled one stays
+    where the file says otherwise, unless its column is in `refresh` or the size of the file shows that it changed.
+    """
+    merged = Merged()
+    by_file: dict[tuple[str, int], Image] = {(image.file, image.scene): image for image in images}
+    free = [name for image in images for name in image.cells]
+    merged.columns = _columns([*(sheet.columns if sheet else ()), *dict.fromkeys(free)])
+    met: set[tuple[str, int]] = set()
+    for row in sheet.rows if sheet else []:
+        key = (file_of(row, study), row.scene)
+        image = by_file.get(key)
+        met.add(key)
+        if image is None:
+            merged.not_seen.append(row)
+            merged.rows.append(row.cells)
+        else:
+            merged.rows.append(_merge_row(row, image, merged, refresh, sheet.where(row) if sheet else ""))
+    _add_new([image for image in images if (image.file, image.scene) not in met], merged)
+    return merged
+
+
+def _columns(names: Sequence[str]) -> tuple[str, ...]:
+    always = {"id", "path", *STANDARD_COLUMNS[2:11], "series"}
+    standard = [name for name in STANDARD_COLUMNS if name in always or name in names]
+    return (*standard, *dict.fromkeys(name for name in names if name not in STANDARD_COLUMNS))
+
+
+def _add_new(images: Sequence[Image], merged: Merged) -> None:
+    keys = {f"{image.cells['path']}\n{image.scene}": image for image in images}
+    ids = unique_ids({key: image.label for key, image in keys.items()}, taken=[cells["id"] for cells in merged.rows])
+    for key, image in keys.items():
+        merged.rows.append({"id": ids[key], **image.cells, "series": image.cells.get("series") or ids[key]})
+        merged.added.append(ids[key])
+
+
+def _merge_row(row: Row, image: Image, merged: Merged, refresh: Collection[str], where: str) -> dict[str, str]:
+    cells = row.cells
+    found = dict(image.cells)
+    if not found.get("series") and not cells.get("series"):
+        found["series"] = row.id
+    file_changed = cells.get("bytes", "") not in ("", found.get("bytes", ""))
+    changes = []
+    for column in [name for name, value in found.items() if value and name != "path"]:
+        old, value = cells.get(column, ""), found[column]
+        content = column == "bytes" or (file_changed and column in _CONTENT)
+        new = _choose(column, old, value, row.id, prefer_file=content or column in refresh)
+        if new != old:
+            changes.append(Change(row.id, column, old, new))
+        if not _agree(column, new, value):
+            merged.disagreements.append(_disagreement(where, column, new, value))
+        cells[column] = new
+    if file_changed and cells.get("sha256"):
+        changes.append(Change(row.id, "sha256", cells["sha256"], ""))
+        cells["sha256"] = ""
+    merged.changes += changes
+    (merged.updated if changes else merged.unchanged).append(row.id)
+    return cells
+
+
+def _choose(column: str, old: str, value: str, row_id: str, *, prefer_file: bool) -> str:
+    """Choose the text of a cell: what is unknown on one side is taken from the other, equal values stay as written."""
+    if not old or (column == "series" and old == row_id):
+        return value
+    if column == "voxel_size_um":
+        sheet_parts = [part.strip() for part in old.split(",")]
+        file_parts = value.split(",")
+        first, second = (file_parts, sheet_parts) if prefer_file else (sheet_parts, file_parts)
+        value = ",".join(one or other for one, other in zip(first, second, strict=True))
+        return old if value.split(",") == sheet_parts else value
+    return value if prefer_file and not _agree(column, old, value) else old
+
+
+def _agree(column: str, old: str, value: str) -> bool:
+    if column in ("voxel_size_um", "time_step_s"):
+        pairs = zip(old.split(","), value.split(","), strict=True)
+        return all(not there.strip() or math.isclose(float(here), float(there), rel_tol=_SAME) for here, there in pairs)
+    if column in ("t", "bytes", "scene", "c") and old.isdigit() and value.isdigit():
+        return int(old) == int(value)
+    return old.replace(" ", "") == value.replace(" ", "")
+
+
+def _disagreement(where: str, column: str, old: str, value: str) -> Problem:
+    source = "its name says" if column in ORDER_COLUMNS or column not in STANDARD_COLUMNS else "the file says"
+    return Problem(
+        f"{where}: {column}",
+        f"the sheet says {old!r}, {source} {value!r}; the sheet was kept",
+        "Empty the cell to take the file's value.",
+    )
