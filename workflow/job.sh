@@ -185,18 +185,22 @@ job_source() {
 }
 
 job_shared() {
-    _k=${job_record%/*/*}/inputs/$2
     _bytes "$3"
-    _d=
+    _d= _k=
+    case $job_record in
+    records/*/* | */records/*/*) _k=${job_record%/*/*}/inputs/$2 ;;
+    esac
     if [ -r "$_k" ] && [ ! "$3" -nt "$_k" ]; then
         read -r _d _n <"$_k" || _d=
         [ "$_n" = "$_b" ] || _d=
     fi
     if [ -z "$_d" ]; then
         _digest "$3"
-        mkdir -p "${_k%/*}"
-        printf '%s %s\n' "$_d" "$_b" >"$_k.$job_host.$$"
-        mv -f -- "$_k.$job_host.$$" "$_k"
+        if [ -n "$_k" ]; then
+            mkdir -p "${_k%/*}"
+            printf '%s %s\n' "$_d" "$_b" >"$_k.$job_host.$$"
+            mv -f -- "$_k.$job_host.$$" "$_k"
+        fi
     fi
     _entry "$1" "$3" "\"bytes\": $_b, \"sha256\": $_d"
 }

@@ -107,7 +107,7 @@ def build_rule(pipeline: Pipeline, step: Step, study: Path, assets: Path) -> Rul
     if program and "{" not in program:
         inputs["program"] = program  # a study's own script: editing it reruns the step
     command = _Command(step, program)
-    calls = [*_opening(pipeline, step), *(f"job_output {port} {{output.{port}:q}}" for port in ports)]
+    calls = [*_opening(step), *(f"job_output {port} {{output.{port}:q}}" for port in ports)]
     calls.append("job_run " + " ".join(command.words))
     params = {**_param_values(step), **_source_params(step), **command.params}
     return Rule(step, inputs, outputs, params, calls, command.optional)
@@ -138,10 +138,10 @@ def _own_program(step: Step, study: Path, assets: Path) -> str | None:
     return shlex.quote(path.as_posix())
 
 
-def _opening(pipeline: Pipeline, step: Step) -> Iterator[str]:
-    facts = layout.step_facts_file(pipeline.spec.name, step.name)
-    yield f". {layout.JOB_SH}"
-    yield f"job_begin {step.name} {{wildcards.{step.wildcard}:q}} {{output.record:q}} {{log:q}} {facts} {{SNAKEMAKE}}"
+def _opening(step: Step) -> Iterator[str]:
+    unit = f"{{wildcards.{step.wildcard}:q}}"
+    yield ". {JOB_SH:q}"
+    yield f"job_begin {step.name} {unit} {{output.record:q}} {{log:q}} {{FACTS:q}}/{step.name}.json {{SNAKEMAKE}}"
     if step.over:
         yield "job_samples {params.samples:q}"
     for port, wire in step.wires.items():

@@ -181,8 +181,8 @@ def _write(root: Path, texts: dict[str, str], leftover: list[Path]) -> None:
             temporary = target.with_name(f".{target.name}.{os.getpid()}")
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(target)
-        for path in leftover:
-            path.unlink()
+        for old in leftover:
+            old.unlink()
     except OSError as error:
         raise problem(root / layout.RULES, f"cannot be written ({error.strerror})") from error
 

@@ -1,0 +1,156 @@
+"""Following a run: the events that Snakemake tells, and how a person sees them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+@dataclass
+class RunState:
+    """What is known of a run so far, from its events.
+
+    Parameters
+    ----------
+    planned, done, failed
+        Jobs by step: to run, finished, failed (for good; an attempt that is tried again counts once).
+    failures
+        (unit, step) of each failed job, in the order in which they failed.
+    messages
+        Errors that belong to no job: the workflow itself could not be read or planned.
+    """
+
+    planned: Counter[str] = field(default_factory=Counter)
+    done: Counter[str] = field(default_factory=Counter)
+    failures: dict[tuple[str, str], None] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    _jobs: dict[Any, tuple[str, str]] = field(default_factory=dict)
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Take one event into account."""
+        kind, job = event["event"], self._jobs.get(event.get("job"))
+        if kind == "run_info":
+            self.planned = Counter({rule: n for rule, n in event["rules"].items() if rule not in ("all", "total")})
+        elif kind == "job_info" and event["unit"] is not None:
+            self._jobs[event["job"]] = (event["unit"], event["rule"])
+        elif kind == "job_finished" and job:
+            self.done[job[1]] += 1
+            self.failures.pop(job, None)
+        elif kind == "job_error" and job:
+            self.failures[job] = None
+        elif kind == "error":
+            self.messages.append(event["message"])
+
+    @property
+    def failed(self) -> Counter[str]:
+        """Failed jobs by step."""
+        return Counter(step for _, step in self.failures)
+
+
+class Events:
+    """Reads events as they are written to a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._offset, self._rest = path, 0, ""
+
+    def new(self) -> Iterable[dict[str, Any]]:
+        """The events written since the last call."""
+        if not self.path.exists():
+            return
+        with self.path.open(encoding="utf-8") as file:
+            file.seek(self._offset)
+            text = self._rest + file.read()
+            self._offset = file.tell()
+        *lines, self._rest = text.split("\n")
+        for line in lines:
+            yield json.loads(line)
+
+
+class Display(Protocol):
+    """Shows a run to somebody."""
+
+    def show(self, state: RunState) -> None:
+        """Show the state as it is now."""
+
+    def close(self) -> None:
+        """Leave the screen tidy."""
+
+
+class Bars:
+    """One bar a step, on a terminal."""
+
+    def __init__(self, steps: Iterable[str]) -> None:
+        self.steps = list(steps)
+        self._tasks: dict[str, TaskID] = {}
+        self._progress = Progress(
+            TextColumn("{task.description:<14}"),
+            BarColumn(bar_width=40),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[failed]}", style="red"),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+        )
+        self._progress.start()
+
+    def show(self, state: RunState) -> None:
+        """Move the bars."""
+        for step in self.steps:
+            if state.planned[step] and step not in self._tasks:
+                self._tasks[step] = self._progress.add_task(step, total=state.planned[step], failed="")
+        for step, task in self._tasks.items():
+            failed = state.failed[step]
+            text = f"{failed} failed" if failed else ""
+            self._progress.update(task, completed=state.done[step], total=state.planned[step], failed=text)
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self._progress.stop()
+
+
+class Lines:
+    """A line now and then, for logs: at most one in `every_s` seconds."""
+
+    def __init__(self, steps: Iterable[str], every_s: float = 15) -> None:
+        self.steps, self.every_s = list(steps), every_s
+        self._last, self._text = time.monotonic(), ""
+
+    def show(self, state: RunState) -> None:
+        """Print when it is time and something has changed."""
+        if time.monotonic() - self._last >= self.every_s:
+            self._print(state)
+
+    def _print(self, state: RunState) -> None:
+        parts = [f"{step} {state.done[step]}/{state.planned[step]}" for step in self.steps if state.planned[step]]
+        text = ", ".join(parts) + (f", {len(state.failures)} failed" if state.failures else "")
+        if parts and text != self._text:
+            print(text, file=sys.stderr, flush=True)
+            self._last, self._text = time.monotonic(), text
+
+    def close(self) -> None:
+        """Nothing to tidy."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def show(self, state: RunState) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Nothing to tidy."""
+
+
+def display_for(steps: Iterable[str], *, quiet: bool) -> Display:
+    """Bars on a terminal, lines in a log, nothing when asked to be quiet."""
+    if quiet:
+        return Silent()
+    return Bars(steps) if sys.stderr.isatty() else Lines(steps)

@@ -1,0 +1,231 @@
+"""Running a study: compile, check, start Snakemake, follow it, and say what came of it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snakescope import layout
+from snakescope.errors import EnvironmentUnusableError, problem
+from snakescope.record import reason
+from snakescope.runner.folder import Study, compile_study, lint
+from snakescope.runner.lock import RunLock, run_lock, snakemake_locks
+from snakescope.runner.progress import Events, RunState, display_for
+from snakescope.samples import Sheet, write_sheet
+from snakescope.workflow import Plan
+
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed: which rows, which step, why, and where to read on."""
+
+    unit: str
+    step: str
+    reason: str
+    log: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Parameters
+    ----------
+    jobs, planned
+        Jobs that finished, and jobs that this run set out to do.
+    failures
+        Jobs that failed.
+    blocked
+        Jobs that could not start since one before them failed.
+    compiled
+        Rules that were compiled anew before the run.
+    seconds
+        Wall time.
+    """
+
+    jobs: int
+    planned: int
+    failures: list[Failure] = field(default_factory=list)
+    blocked: int = 0
+    compiled: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """0 when everything is done, 1 when some rows failed."""
+        return 1 if self.failures or self.blocked else 0
+
+
+def run(
+    study: Study,
+    *,
+    profile: str = "local",
+    cores: int | None = None,
+    first: int | None = None,
+    only: Sequence[str] = (),
+    dry_run: bool = False,
+    quiet: bool = False,
+    extra: Sequence[str] = (),
+) -> RunResult:
+    """Run the configured pipeline over the sample sheet.
+
+    Parameters
+    ----------
+    study
+        The study folder.
+    profile
+        Name of a folder under ``profiles/``.
+    cores
+        Cores to use; by default what the profile says.
+    first, only
+        Run over the first rows of the sheet, or over these ids, only. What they share with a later run over all
+        rows is not made twice.
+    dry_run
+        Plan and count, run nothing.
+    quiet
+        No progress display.
+    extra
+        More arguments for Snakemake.
+
+    Raises
+    ------
+    InputError
+        If something is wrong with the pipeline, the sheet or the folder; nothing has been run then.
+    EnvironmentUnusableError
+        If Snakemake itself failed.
+    """
+    _, sheet = lint(study)
+    compiled = [stale.path for stale in compile_study(study)]
+    profile_folder = study.root / "profiles" / profile
+    if not profile_folder.is_dir():
+        known = sorted(path.name for path in profile_folder.parent.glob("*/"))
+        raise problem(profile_folder, "there is no such profile", f"There are: {', '.join(known) or 'none'}.")
+    rows = _chosen(sheet, first, only)
+    with run_lock(study.root) as lock:
+        _release_after_crash(study.root, lock)
+        arguments = ["--profile", str(profile_folder.relative_to(study.root)), *_sheet_arguments(study, sheet, rows)]
+        arguments += ["--cores", str(cores)] if cores else []
+        arguments += ["--dry-run"] if dry_run else []
+        started = time.monotonic()
+        state = _follow(study, [*arguments, *extra], lock, quiet=quiet or dry_run)
+        return _result(study, state, compiled, time.monotonic() - started, dry_run=dry_run)
+
+
+def _chosen(sheet: Sheet, first: int | None, only: Sequence[str]) -> Sheet:
+    """The rows to run over: the first few, or those with an id or a series among `only`."""
+    if only:
+        wanted = set(only)
+        ids = [row.id for row in sheet.rows if row.id in wanted or row.cell("series") in wanted]
+        unknown = wanted - {row.id for row in sheet.rows} - {row.cell("series") for row in sheet.rows}
+        return sheet.only(ids if not unknown else [*ids, *sorted(unknown)])
+    if first is not None and first < len(sheet.rows):
+        return sheet.only([row.id for row in sheet.rows[:first]])
+    return sheet
+
+
+def _sheet_arguments(study: Study, sheet: Sheet, rows: Sheet) -> list[str]:
+    if rows is sheet:
+        return []
+    path = f"{layout.STATE}/samples.tsv"
+    write_sheet(study.root / path, rows)
+    return ["--config", f"samples={path}"]
+
+
+def _release_after_crash(root: Path, lock: RunLock) -> None:
+    """Remove Snakemake's lock when the run that left it was ours and is gone; never another's."""
+    locks = snakemake_locks(root)
+    if not locks:
+        return
+    if not lock.crashed:
+        fix = "If no other Snakemake runs in this folder, run: snakemake --unlock"
+        raise problem(root, "Snakemake has locked the folder, but not through snakescope", fix)
+    for path in locks:
+        path.unlink(missing_ok=True)
+
+
+def _follow(study: Study, arguments: Sequence[str], lock: RunLock, *, quiet: bool) -> RunState:
+    state_folder = study.root / layout.STATE
+    events_path, log_path = state_folder / "events.jsonl", state_folder / "snakemake.log"
+    events_path.unlink(missing_ok=True)
+    events, state = Events(events_path), RunState()
+    plan = Plan.read(study.config.pipeline, study.config.samples, study.root)
+    display = display_for(plan.steps, quiet=quiet)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", layout.SNAKEFILE, "--logger", "snakescope", *arguments]
+    environment = {**os.environ, "SNAKESCOPE_EVENTS": str(events_path.resolve())}
+    with log_path.open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command, cwd=study.root, env=environment, stdout=log, stderr=log, pass_fds=[lock.descriptor],
+            stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent,
+        )  # fmt: skip
+        with _passing_signals_to(process):
+            code = _wait(process, events, state, display)
+    display.close()
+    if code != 0 and not state.failures:
+        _explain(code, state, log_path)
+    return state
+
+
+def _wait(process: subprocess.Popen[bytes], events: Events, state: RunState, display: Any) -> int:
+    while True:
+        code = process.poll()
+        for event in events.new():
+            state.take(event)
+        display.show(state)
+        if code is not None:
+            return code
+        time.sleep(POLL_S)
+
+
+def _end_with_parent() -> None:
+    """Let Snakemake end its jobs and itself when we are killed (Linux only; elsewhere the lock protects)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+@contextmanager
+def _passing_signals_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Ctrl-C reaches Snakemake through the terminal; a SIGTERM to us is passed on. Both are waited for."""
+    old_int = signal.signal(signal.SIGINT, lambda *_: None)
+    old_term = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old_int)
+        signal.signal(signal.SIGTERM, old_term)
+
+
+def _explain(code: int, state: RunState, log_path: Path) -> None:
+    """Snakemake ended with an error that no job had."""
+    if code in (-signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL, 130, 143) or state.planned:
+        raise InterruptedRunError(f"the run was stopped after {state.done.total()} jobs; run it again to go on")
+    text = log_path.read_text(encoding="utf-8", errors="replace").strip()
+    tail = "\n".join(text.splitlines()[-15:])
+    raise EnvironmentUnusableError(f"Snakemake could not run the workflow (whole log: {log_path}):\n{tail}")
+
+
+class InterruptedRunError(EnvironmentUnusableError):
+    """The run was stopped from outside; what is done stays done."""
+
+    exit_code = 1
+
+
+def _result(study: Study, state: RunState, compiled: list[str], seconds: float, *, dry_run: bool) -> RunResult:
+    failures = [
+        Failure(unit, step, reason(study.root / layout.log(unit, step)), layout.log(unit, step))
+        for unit, step in state.failures
+    ]
+    planned, done = state.planned.total(), state.done.total()
+    blocked = 0 if dry_run else max(0, planned - done - len(failures))
+    return RunResult(done, planned, failures, blocked, compiled, seconds)

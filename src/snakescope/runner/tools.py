@@ -1,0 +1,417 @@
+"""Running one tool outside any study, exactly as its rule would, and running the tools' test cases."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Formatter
+from types import ModuleType
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from snakescope import layout
+from snakescope.check import check_rows
+from snakescope.compiler import Lookup, Rule, build_rule, json_text, plan, step_facts
+from snakescope.errors import InputError, Problem, SnakescopeError, problem
+from snakescope.images import read_headers
+from snakescope.pipeline import FileWire, Pipeline, PipelineSpec, SheetWire, Step, StepSpec, Wire, check_params
+from snakescope.record import reason
+from snakescope.samples import Sheet, build_sheet, format_number, format_voxel_size
+from snakescope.tool.base import Model, near_miss, parse, read_yaml
+from snakescope.tool.library import Tool
+from snakescope.tool.spec import IMAGE_TYPES
+from snakescope.workflow import Plan
+
+UNIT = "image"
+
+
+class ToolFailedError(SnakescopeError, RuntimeError):
+    """The program itself failed."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a bare image file lacks: voxel size z, y, x in µm, seconds between frames, which image of the file."""
+
+    voxel_size_um: str | None = None
+    time_step_s: float | None = None
+    scene: int = 0
+
+
+@dataclass(frozen=True)
+class ToolRun:
+    """What came of running a tool: path of each output by port, the record, and the log."""
+
+    outputs: dict[str, Path]
+    record: Path
+    log: Path
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def run_tool(
+    tool: Tool,
+    inputs: Mapping[str, Sequence[Path]],
+    out: Path,
+    *,
+    params: Mapping[str, Any] | None = None,
+    facts: Facts = Facts(),
+    threads: int | None = None,
+) -> ToolRun:
+    """Run one tool on one image (or one group of files), record included.
+
+    Parameters
+    ----------
+    tool
+        The tool.
+    inputs
+        Files by port; several for a port that takes many, in the order of their time points.
+    out
+        Folder for the outputs, the record and the log; made when it is not there.
+    params
+        Values of parameters; defaults fill the rest.
+    facts
+        What a bare image file lacks.
+    threads
+        Threads; by default what the descriptor says, at most the cores there are.
+
+    Raises
+    ------
+    InputError
+        If the inputs or parameters do not fit the tool.
+    ToolFailedError
+        If the program failed.
+    """
+    where = f"tool run {tool.spec.id}"
+    problems = [*_bad_inputs(where, tool, inputs), *check_params(where, tool, params or {})]
+    if problems:
+        raise InputError(problems)
+    wires = _wires(tool, inputs)
+    sheet = _sheet(tool, inputs, wires, facts)
+    step = _step(tool, wires, params or {}, len(sheet.rows))
+    pipeline = _pipeline(step)
+    misfits = check_rows(pipeline, sheet, Path())
+    if misfits:
+        raise InputError(_in_terms_of_flags(where, misfits))
+    count = min(threads or tool.spec.resources.threads, os.cpu_count() or 1)
+    return _execute(build_rule(pipeline, step, Path("/nowhere"), layout.assets()), pipeline, sheet, out, count)
+
+
+def _bad_inputs(where: str, tool: Tool, inputs: Mapping[str, Sequence[Path]]) -> list[Problem]:
+    ports = tool.spec.inputs
+    problems = []
+    for port, paths in inputs.items():
+        if port not in ports:
+            fix = near_miss(port, ports) or f"It has: {', '.join(ports)}."
+            problems.append(Problem(f"{where}: --in {port}", "the tool has no such input", fix))
+        elif len(paths) > 1 and not ports[port].many:
+            problems.append(Problem(f"{where}: --in {port}", f"found {len(paths)} files; the tool takes one"))
+        problems += [Problem(f"{where}: --in {port}", f"there is no file {str(p)!r}") for p in paths if not p.exists()]
+    missing = [port for port, spec in ports.items() if port not in inputs and not spec.optional]
+    problems += [Problem(f"{where}: --in {port}", f"is missing ({ports[port].description})") for port in missing]
+    for group in tool.spec.one_of:
+        given = [port for port in group if port in inputs]
+        if len(given) != 1:
+            found = ", ".join(given) or "none"
+            problems.append(Problem(f"{where}: --in", f"found {found}; expected exactly one of {', '.join(group)}"))
+    return problems
+
+
+def _wires(tool: Tool, inputs: Mapping[str, Sequence[Path]]) -> dict[str, Wire]:
+    """The input that rows are made of comes from the column `path`, other long ones from columns of their own."""
+    carrier = _carrier(tool, inputs)
+    wires: dict[str, Wire] = {}
+    for port in (port for port in tool.spec.inputs if port in inputs):
+        if port == carrier:
+            wires[port] = SheetWire("path")
+        elif tool.spec.inputs[port].many and len(inputs[port]) > 1:
+            wires[port] = SheetWire(port)
+        else:
+            wires[port] = FileWire(str(inputs[port][0]))
+    return wires
+
+
+def _carrier(tool: Tool, inputs: Mapping[str, Sequence[Path]]) -> str:
+    long = [port for port in inputs if tool.spec.inputs[port].many]
+    images = [port for port in inputs if tool.spec.inputs[port].type in IMAGE_TYPES]
+    return next(iter([*(port for port in images if port in long), *images, *long, *inputs]))
+
+
+def _sheet(tool: Tool, inputs: Mapping[str, Sequence[Path]], wires: Mapping[str, Wire], facts: Facts) -> Sheet:
+    carrier = next(port for port, wire in wires.items() if wire == SheetWire("path"))
+    others = [port for port, wire in wires.items() if isinstance(wire, SheetWire) and port != carrier]
+    count = len(inputs[carrier])
+    for port in others:
+        if len(inputs[port]) != count:
+            raise problem(f"--in {port}", f"found {len(inputs[port])} files; expected {count}, as for {carrier!r}")
+    is_image = tool.spec.inputs[carrier].type in IMAGE_TYPES
+    rows = []
+    for index, path in enumerate(inputs[carrier]):
+        cells = _header_cells(path, facts) if is_image else _given_cells(facts)
+        cells |= {"id": f"{UNIT}{index}" if count > 1 else UNIT, "path": str(path), "series": UNIT}
+        cells |= {"t": str(index)} if count > 1 else {}
+        rows.append(cells | {port: str(inputs[port][index]) for port in others})
+    columns = ["id", "path", "format", "scene", "axes", "shape", "dtype", "voxel_size_um", "time_step_s"]
+    return build_sheet([*columns, "channels", "bytes", "series", "t", *others], rows)
+
+
+def _header_cells(path: Path, facts: Facts) -> dict[str, str]:
+    headers = read_headers(path)
+    if not 0 <= facts.scene < len(headers):
+        raise problem("--scene", f"found {facts.scene}; {path} holds {len(headers)} images, numbered from 0")
+    header = headers[facts.scene]
+    step_s = facts.time_step_s if facts.time_step_s is not None else header.time_step_s
+    return {
+        "format": header.format,
+        "scene": str(facts.scene),
+        "axes": header.axes,
+        "shape": ",".join(map(str, header.shape)),
+        "dtype": header.dtype,
+        "voxel_size_um": facts.voxel_size_um or format_voxel_size(header.voxel_size_um),
+        "time_step_s": "" if step_s is None else format_number(step_s),
+        "bytes": str(header.bytes),
+    }
+
+
+def _given_cells(facts: Facts) -> dict[str, str]:
+    step_s = facts.time_step_s
+    return {
+        "voxel_size_um": facts.voxel_size_um or "",
+        "time_step_s": "" if step_s is None else format_number(step_s),
+    }
+
+
+def _step(tool: Tool, wires: Mapping[str, Wire], given: Mapping[str, Any], rows: int) -> Step:
+    params = {name: given.get(name, param.default) for name, param in tool.spec.params.items()}
+    return Step(tool.spec.id, tool, ("series",) if rows > 1 else (), wires, params, keep=True)
+
+
+def _pipeline(step: Step) -> Pipeline:
+    spec = PipelineSpec(
+        schema_=1, name="tool_run", title=f"{step.tool.spec.name} alone", steps={step.name: StepSpec(tool=step.name)}
+    )
+    return Pipeline(spec, Path("tool run"), "", {step.name: step})
+
+
+def _in_terms_of_flags(where: str, problems: Sequence[Problem]) -> list[Problem]:
+    """The same problems for somebody who has no sheet: columns are flags there."""
+    told = []
+    for item in problems:
+        column = item.where.rpartition(": ")[2]
+        flag = {"voxel_size_um": "--voxel-size-um 0.3,0.1,0.1 (z,y,x)", "time_step_s": "--time-step-s 1.5"}.get(column)
+        message = item.message.replace(" nor the sheet", " nor the command line")
+        told.append(Problem(f"{where}: {column}", message, f"Give it with {flag}." if flag else item.fix))
+    return told
+
+
+def _execute(rule: Rule, pipeline: Pipeline, sheet: Sheet, out: Path, threads: int) -> ToolRun:
+    step = rule.step
+    unit = sheet.rows[0].cell("series") if step.over else sheet.rows[0].id
+    looked_up = Plan(plan(pipeline, [rule]), sheet)
+
+    def value(raw: Any) -> Any:
+        return getattr(looked_up, raw.method)(*raw.arguments, unit) if isinstance(raw, Lookup) else raw
+
+    outputs = {port: out / spec.file for port, spec in step.tool.spec.outputs.items()}
+    record, log = out / "record.json", out / "log.txt"
+    _make_folder(out)
+    with tempfile.TemporaryDirectory(prefix="snakescope-") as folder:
+        Path(folder, f"{step.name}.json").write_text(json_text(step_facts(pipeline, step)), encoding="utf-8")
+        names = {
+            "input": {name: value(raw) for name, raw in rule.inputs.items()},
+            "params": {name: value(raw) for name, raw in rule.params.items()},
+            "output": {**{port: str(path) for port, path in outputs.items()}, "record": str(record)},
+            "wildcards": {step.wildcard: unit},
+            "log": str(log),
+            "threads": threads,
+            "PYTHON": sys.executable,
+            "ASSETS": str(layout.assets()),
+            "JOB_SH": str(layout.assets() / layout.JOB_SH),
+            "FACTS": folder,
+            "SNAKEMAKE": "none",
+        }
+        script = "\n".join(_ShellFormatter().format(call, **_dotted(names)) for call in rule.calls)
+        done = subprocess.run(["sh", "-c", script], check=False, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise ToolFailedError(f"{step.name}: {reason(log).removeprefix('error: ')}\n    Whole log: {log}")
+    return ToolRun(outputs, record, log)
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise problem(out, f"cannot be written ({error.strerror})", "Choose a folder of your own.") from error
+
+
+class _Namespace:
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.__dict__.update(values)
+
+
+def _dotted(names: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _Namespace(value) if isinstance(value, dict) else value for key, value in names.items()}
+
+
+class _ShellFormatter(Formatter):
+    """Fills ``{input.x:q}`` as Snakemake does: every value a quoted word, a list as several."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        words = value if isinstance(value, list) else [value]
+        return " ".join(shlex.quote(str(item)) if format_spec == "q" else str(item) for item in words)
+
+
+# ---------------------------------------------------------------------------- test cases
+
+
+class Expectation(Model):
+    """One number that a case asserts."""
+
+    check: str
+    """Function in ``generators.py`` that measures the outputs: ``check(outputs, inputs, **args) -> float``."""
+    args: dict[str, Any] = {}
+    """Its further arguments."""
+    value: float | None = None
+    """Number expected, within the tolerance."""
+    tolerance: float = Field(default=0, ge=0)
+    """Largest difference from `value`."""
+    at_least: float | None = None
+    """Smallest number accepted."""
+    at_most: float | None = None
+    """Largest number accepted."""
+
+    @model_validator(mode="after")
+    def _asserts_something(self) -> Expectation:
+        if self.value is None and self.at_least is None and self.at_most is None:
+            raise ValueError("asserts nothing; expected value, at_least or at_most")
+        return self
+
+    def reject(self, found: float) -> str | None:
+        """Say why a number is not as expected; None when it is. NaN never is."""
+        if self.value is not None and not abs(found - self.value) <= self.tolerance:
+            return f"{self.check} is {found:g}; expected {self.value:g} ± {self.tolerance:g}"
+        if self.at_least is not None and not found >= self.at_least:
+            return f"{self.check} is {found:g}; expected at least {self.at_least:g}"
+        if self.at_most is not None and not found <= self.at_most:
+            return f"{self.check} is {found:g}; expected at most {self.at_most:g}"
+        return None
+
+
+class Generator(Model):
+    """A function that makes a case's inputs."""
+
+    name: str
+    """Function in ``generators.py``: ``name(folder, **args) -> {port: path or paths}``."""
+    args: dict[str, Any] = {}
+    """Its further arguments."""
+
+
+class CaseFacts(Model):
+    """What a bare image file lacks, as for ``tool run``."""
+
+    voxel_size_um: str | None = None
+    """z,y,x in µm."""
+    time_step_s: float | None = None
+    """Seconds between frames."""
+
+
+class Case(Model):
+    """A test case of a tool (``tools/<tool>/cases/<case>.yaml``)."""
+
+    description: str
+    """The behaviour, as a sentence."""
+    generator: Generator
+    """What makes the inputs."""
+    facts: CaseFacts = CaseFacts()
+    """What the input files lack."""
+    params: dict[str, Any] = {}
+    """Values of parameters."""
+    expect: list[Expectation] = Field(min_length=1)
+    """Numbers that must come out."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What came of a case: the numbers found by check, and what was wrong."""
+
+    tool: str
+    case: str
+    description: str
+    found: dict[str, float]
+    problems: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every number was as expected."""
+        return not self.problems
+
+
+def run_case(tool: Tool, path: Path, folder: Path) -> CaseResult:
+    """Run one test case of a tool in an empty folder."""
+    case = parse(Case, read_yaml(path), path)
+    functions = _load_functions(tool.folder / "cases/generators.py")
+    made = _function(functions, case.generator.name, path)(folder, **case.generator.args)
+    inputs = {port: list(found) if isinstance(found, list) else [found] for port, found in made.items()}
+    facts = Facts(case.facts.voxel_size_um, case.facts.time_step_s)
+    try:
+        outputs = run_tool(tool, inputs, folder / "out", params=case.params, facts=facts).outputs
+    except SnakescopeError as error:
+        return CaseResult(tool.spec.id, path.stem, case.description, {}, [str(error)])
+    found: dict[str, float] = {}
+    problems: list[str] = []
+    for index, expectation in enumerate(case.expect):
+        number = float(_function(functions, expectation.check, path)(outputs, made, **expectation.args))
+        found[f"{index}:{expectation.check}"] = number
+        problems += filter(None, [expectation.reject(number)])
+    return CaseResult(tool.spec.id, path.stem, case.description, found, problems)
+
+
+def _load_functions(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"cases_of_{path.parents[1].name}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise problem(path, "there is no such file; it holds the functions that the cases name")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _function(functions: ModuleType, name: str, case: Path) -> Any:
+    function = getattr(functions, name, None)
+    if not callable(function):
+        known = [key for key in vars(functions) if not key.startswith("_")]
+        raise problem(case, f"there is no function {name!r} in generators.py", near_miss(name, known))
+    return function
+
+
+def parse_setting(tool: Tool, text: str) -> tuple[str, Any]:
+    """Read ``name=value`` as a parameter of a tool, by its declared type.
+
+    Raises
+    ------
+    InputError
+        If there is no ``=``; what does not fit the type stays text, for the parameter's own check to refuse.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise problem(f"--set {text}", "found no '='; expected name=value")
+    param = tool.spec.params.get(name)
+    if value == "null":
+        return name, None
+    if param is None or param.type in ("text", "choice"):
+        return name, value
+    try:
+        return name, [float(item) for item in value.split(",")] if param.type == "numbers" else json.loads(value)
+    except ValueError:
+        return name, value
