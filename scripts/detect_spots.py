@@ -18,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, spatial
 
-from snakescope.errors import problem
+from snakescope.errors import InputError, Problem, problem
 from snakescope.program import add_image_facts, boolean, run_program
+from tables import empty_points, write_points
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from snakescope.images import ImageHeader
 
 Method = Literal["log", "dog"]
 Floats = NDArray[np.float64]
@@ -52,7 +55,7 @@ def spot_response(volume: NDArray[np.generic], sigma_px: Floats, method: Method)
     background as peak value (up to sampling, which lowers it by a few per cent below sigma = 1.5 voxels).
     """
     levels = volume.astype(np.float32)
-    levels -= np.float32(np.median(levels[tuple(slice(None, None, 1 + n // 256) for n in levels.shape)]))
+    levels -= np.float32(np.median(_sample(levels)))
     if method == "log":
         response = _negative_laplacian(levels, np.maximum(sigma_px, _SMALLEST_SIGMA_PX))
     else:
@@ -131,8 +134,9 @@ def automatic_threshold(response: NDArray[np.float32], sigma_px: Floats) -> floa
     An image without noise has a floor of a ten-thousandth of its highest response.
     """
     ndim = response.ndim
-    centre = float(np.median(response))
-    noise = 1.4826 * float(np.median(np.abs(response - np.float32(centre))))
+    sample = _sample(response)
+    centre = float(np.median(sample))
+    noise = 1.4826 * float(np.median(np.abs(sample - np.float32(centre))))
     roughness = math.sqrt((ndim + 4) / (2 * ndim)) ** ndim / float(np.prod(sigma_px))
     resels = response.size * roughness * (2 * math.pi) ** (-(ndim + 1) / 2)
 
@@ -141,7 +145,14 @@ def automatic_threshold(response: NDArray[np.float32], sigma_px: Floats) -> floa
         polynomial = deviations if ndim == 2 else deviations**2 - 1
         odds = math.log(max(resels * polynomial / FALSE_SPOTS_PER_FRAME, 1))
         deviations = max(math.sqrt(2 * odds), 2.5)  # below, the expectation is no estimate any more
-    return max(centre + deviations * noise, 1e-4 * float(response.max(initial=0)), np.finfo(np.float32).tiny)
+    floor = 1e-4 * float(response.max(initial=0))
+    return max(centre + deviations * noise, floor, float(np.finfo(np.float32).tiny))
+
+
+def _sample(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return every k-th voxel along each axis, a few million in all: enough for a median."""
+    step = max(1, round((volume.size / 4e6) ** (1 / volume.ndim)))
+    return volume[(slice(None, None, step),) * volume.ndim]
 
 
 def local_maxima(response: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
@@ -264,3 +275,114 @@ def detect_volume(
         kept &= np.isin(np.arange(len(kept)), best)
     intensity = mean_intensity(volume, peaks[kept], radius_um / np.asarray(voxel_um))
     return {"places_px": places[kept], "quality": quality[kept], "intensity": intensity}, least
+
+
+def points_table(
+    frame: int, found: dict[str, Floats], voxel_um: Sequence[float], radius_um: float, time_step_s: float | None
+) -> pd.DataFrame:
+    """Lay out the spots of one frame as rows of a points table, without ids."""
+    import pandas as pd
+
+    places = found["places_px"]
+    table = pd.DataFrame({"quality": found["quality"], "intensity": found["intensity"]})
+    for column, axis in enumerate("zyx"[-len(voxel_um) :]):
+        table[f"{axis}_px"] = places[:, column]
+        table[f"{axis}_um"] = places[:, column] * voxel_um[column]
+    time_s = math.nan if time_step_s is None else frame * time_step_s
+    return table.assign(frame=frame, t_s=time_s, radius_um=radius_um)
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="detect_spots.py", description="Find blobs of one size in an image.")
+    parser.add_argument("--image", type=Path, required=True)
+    add_image_facts(parser)
+    parser.add_argument("--radius-um", type=float, required=True, metavar="R", help="radius of a spot")
+    parser.add_argument("--method", choices=("log", "dog"), default="log")
+    parser.add_argument("--threshold", type=float, metavar="Q", help="least quality; default: from the noise")
+    parser.add_argument("--polarity", choices=("bright", "dark"), default="bright")
+    parser.add_argument("--channel", type=int, default=0, metavar="N", help="which channel, from 0")
+    parser.add_argument("--subpixel", type=boolean, default=True)
+    parser.add_argument("--max-spots", type=int, metavar="N", help="keep the N best of each frame")
+    parser.add_argument("--out-points", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1, help="taken for uniformity; the filters use one")
+    return parser.parse_args(argv)
+
+
+def check_options(args: argparse.Namespace, header: ImageHeader, voxel_um: Sequence[float]) -> None:
+    """Raise InputError, naming every value that cannot work with this image."""
+    shape = [header.size(axis) for axis in "zyx"[-len(voxel_um) :]]
+    lateral_px = args.radius_um / np.asarray(voxel_um[-2:])
+    smallest = _SMALLEST_SIGMA_PX * math.sqrt(len(voxel_um))
+    problems = []
+    if not 0 < args.radius_um < math.inf:
+        problems.append(Problem("detect_spots: radius_um", f"found {args.radius_um:g}; expected a number above 0"))
+    elif lateral_px.min() < smallest:
+        advice = "Give the radius in micrometres, and check the voxel size."
+        found = f"{args.radius_um:g} µm is {lateral_px.min():.2g} pixels; expected at least {smallest:.2g}"
+        problems.append(Problem("detect_spots: radius_um", found, advice))
+    elif (lateral_px > np.array(shape[-2:]) / 2).any():
+        advice = "Give the radius in micrometres, and check the voxel size."
+        found = f"{args.radius_um:g} µm is {lateral_px.max():.4g} pixels in an image of {shape[-2]} x {shape[-1]}"
+        problems.append(Problem("detect_spots: radius_um", found, advice))
+    if not 0 <= args.channel < header.size("c"):
+        names = f" ({', '.join(header.channels)})" if header.channels else ""
+        found = f"found {args.channel}; {args.image.name} has {header.size('c')} channels{names}, counted from 0"
+        problems.append(Problem("detect_spots: channel", found))
+    if args.threshold is not None and not args.threshold > 0:
+        found = f"found {args.threshold:g}; expected a number above 0, or nothing for the automatic one"
+        problems.append(Problem("detect_spots: threshold", found))
+    if args.max_spots is not None and args.max_spots < 1:
+        problems.append(Problem("detect_spots: max_spots", f"found {args.max_spots}; expected at least 1"))
+    if problems:
+        raise InputError(problems)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Find the spots frame by frame, holding one volume at a time, and write them as one table."""
+    from snakescope.images import open_image
+
+    args = parse(argv)
+    tables_, thresholds = [], []
+    with open_image(
+        args.image, scene=args.scene, voxel_size_um=args.voxel_size_um, time_step_s=args.time_step_s
+    ) as image:
+        header = image.header
+        voxel_um = image.voxel_size()[-2:] if header.size("z") == 1 else image.voxel_size()
+        check_options(args, header, voxel_um)
+        for t in range(header.size("t")):
+            volume = image.volume(t, args.channel)
+            found, least = detect_volume(
+                _checked(args.image, t, volume).reshape(volume.shape[-len(voxel_um) :]),
+                voxel_um,
+                args.radius_um,
+                method=args.method,
+                threshold=args.threshold,
+                subpixel=args.subpixel,
+                dark=args.polarity == "dark",
+                max_spots=args.max_spots,
+            )
+            tables_.append(points_table(t, found, voxel_um, args.radius_um, header.time_step_s))
+            thresholds.append(least)
+    _write(args.out_points, tables_)
+    counts = [len(table) for table in tables_]
+    print(f"{sum(counts)} spots in {len(counts)} frames ({min(counts)} to {max(counts)} a frame)")
+    print(f"least quality {min(thresholds):.6g} to {max(thresholds):.6g}, method {args.method}")
+
+
+def _checked(path: Path, t: int, volume: NDArray[np.generic]) -> NDArray[np.generic]:
+    if volume.dtype.kind == "f" and not np.isfinite(volume).all():
+        raise problem(f"{path}: frame {t}", "holds values that are not finite; expected numbers only")
+    return volume
+
+
+def _write(path: Path, frames: Sequence[pd.DataFrame]) -> None:
+    import pandas as pd
+
+    filled = [table for table in frames if len(table)]
+    points = pd.concat(filled, ignore_index=True) if filled else empty_points()
+    write_points(path, points.assign(spot_id=np.arange(len(points))))
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -99,14 +99,14 @@ def _link_laptrack(frame: NDArray[np.int64], places_um: NDArray[np.float64], opt
 
 
 def _link_trackpy(frame: NDArray[np.int64], places_um: NDArray[np.float64], options: LinkOptions) -> Edges:
-    import pandas as pd
     import trackpy
 
     trackpy.quiet()
-    names = ["z", "y", "x"][-places_um.shape[1] :]
-    table = pd.DataFrame(places_um, columns=names).assign(frame=frame, row=np.arange(len(frame)))
+    frames = np.arange(frame[0], frame[-1] + 1)
+    coordinates = np.split(places_um, np.searchsorted(frame, frames)[1:])
     try:
-        linked = trackpy.link(table, options.max_distance_um, pos_columns=names, memory=options.gap_frames)
+        found = trackpy.link_iter(iter(coordinates), options.max_distance_um, memory=options.gap_frames)
+        particle = np.concatenate([np.asarray(ids, np.int64) for _, ids in found])
     except trackpy.linking.SubnetOversizeException as error:
         raise problem(
             f"track: max_distance_um = {options.max_distance_um:g}",
@@ -114,9 +114,8 @@ def _link_trackpy(frame: NDArray[np.int64], places_um: NDArray[np.float64], opti
             f"{_neighbour_distance(frame, places_um):.3g} µm apart (median)",
             "Lower max_distance_um below that, or choose method: laptrack.",
         ) from error
-    linked = linked.sort_values(["particle", "frame"])
-    particle, row = linked["particle"].to_numpy(), linked["row"].to_numpy()
-    same = particle[:-1] == particle[1:]
+    row = np.lexsort((frame, particle))
+    same = particle[row[:-1]] == particle[row[1:]]
     return np.stack([row[:-1][same], row[1:][same]], axis=1).astype(np.int64)
 
 

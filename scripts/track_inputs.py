@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,18 +45,18 @@ def read_points_source(path: Path, voxel_size_um: tuple[float, float, float] | N
 def read_labels_source(path: Path, voxel_size_um: tuple[float, float, float] | None) -> Source:
     """Read a label image frame by frame; every object of a frame is a spot at its centroid."""
     import pandas as pd
+
     from snakescope.images import open_image
 
     found: list[pd.DataFrame] = []
     with open_image(path, voxel_size_um=voxel_size_um) as image:
         header = image.header
-        voxel_um = image.voxel_size()
+        voxel_um = image.voxel_size()[-2:] if header.size("z") == 1 else image.voxel_size()
         for t in range(header.size("t")):
             labels = image.volume(t)
             if labels.dtype.kind not in "iu":
                 raise problem(path, f"holds {labels.dtype}; expected a label image of whole numbers")
-            flat = labels.ndim == 3 and labels.shape[0] == 1
-            found.append(_label_spots(t, labels[0] if flat else labels, voxel_um[-2:] if flat else voxel_um))
+            found.append(_label_spots(t, labels.reshape(labels.shape[-len(voxel_um) :]), voxel_um))
     spots = pd.concat(found, ignore_index=True)
     spots["spot_id"] = np.arange(len(spots))
     return Source(path, spots, header.size("t"), header.time_step_s)
@@ -65,11 +65,11 @@ def read_labels_source(path: Path, voxel_size_um: tuple[float, float, float] | N
 def _label_spots(frame: int, labels: NDArray[np.integer], voxel_um: Sequence[float]) -> pd.DataFrame:
     import pandas as pd
 
-    ids, centres, radius = label_objects(labels, voxel_um[-labels.ndim :])
+    ids, centres, radius = label_objects(labels, voxel_um)
     table = pd.DataFrame({"frame": frame, "radius_um": radius, "label": ids}, index=range(len(ids)))
     for column, axis in enumerate("zyx"[-labels.ndim :]):
         table[f"{axis}_px"] = centres[:, column]
-        table[f"{axis}_um"] = centres[:, column] * voxel_um[-labels.ndim :][column]
+        table[f"{axis}_um"] = centres[:, column] * voxel_um[column]
     return table.reindex(columns=[*POINT_COLUMNS, "label"]).astype({"frame": np.int64})
 
 
@@ -177,9 +177,19 @@ def label_objects(
     Ids in ascending order, centroids in voxels of shape (objects, n), and radii in micrometres of the circle
     or sphere of the same area or volume.
     """
-    inside = np.nonzero(labels)
-    ids, member, count = np.unique(labels[inside], return_inverse=True, return_counts=True)
-    centres = [np.bincount(member, axis, len(ids)) / count for axis in inside]
+    planes = labels if labels.ndim == 3 else labels[np.newaxis]
+    parts = [_plane_sums(z, plane) for z, plane in enumerate(planes)]  # by planes, to need little memory
+    found, count_here, *sums_here = (np.concatenate(column) for column in zip(*parts, strict=True))
+    ids, member = np.unique(found, return_inverse=True)
+    count = np.bincount(member, count_here, len(ids))
+    centres = [np.bincount(member, one, len(ids)) / count for one in sums_here[-labels.ndim :]]
     size = count * float(np.prod(voxel_um))
     radius = np.sqrt(size / math.pi) if labels.ndim == 2 else np.cbrt(size * 3 / (4 * math.pi))
     return ids.astype(np.int64), np.stack(centres, axis=1), radius
+
+
+def _plane_sums(z: int, plane: NDArray[np.integer]) -> tuple[NDArray[Any], ...]:
+    """Return the ids in a plane, how many voxels each has, and the sums of their z, y and x."""
+    y, x = np.nonzero(plane)
+    ids, member, count = np.unique(plane[y, x], return_inverse=True, return_counts=True)
+    return ids, count, z * count, np.bincount(member, y, len(ids)), np.bincount(member, x, len(ids))

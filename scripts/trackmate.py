@@ -328,8 +328,10 @@ def _track_features(index: int, tree: int, ends: NDArray[np.intp], frame: NDArra
 def _settings_lines(frames: pd.DataFrame, geometry: Geometry) -> Iterator[str]:
     """Yield the sections without which TrackMate does not open a file."""
     depth, height, width = (1.0 if size is None else size for size in geometry.voxel_size_um or (None,) * 3)
-    reach = frames[["z_um", "y_um", "x_um"]].max().fillna(0) / (depth, height, width)
-    planes, rows, columns = (int(last) + 1 for last in reach)
+    reach = np.nan_to_num(frames[["z_um", "y_um", "x_um"]].max().to_numpy(float)) / [depth, height, width]
+    planes, rows, columns = (int(last + 0.5) + 1 for last in reach)
+    if frames["z_um"].notna().any():
+        planes = max(planes, 2)  # one plane would say that z means nothing
     times = int(frames["frame"].max()) + 1 if len(frames) else 1
     image = {"filename": "", "folder": "", "width": columns, "height": rows, "nslices": planes}
     scale = {"pixelwidth": width, "pixelheight": height, "voxeldepth": depth}
