@@ -159,7 +159,7 @@ def _default_reader() -> Reader:
     return read_headers
 
 
-def _read_all(place: _Place, found: Found, threads: int, progress: Progress | None, read: Reader | None) -> Headers:
+def _read_all(place: _Place, found: Found, threads: int, progress: Progress | None, read: Reader) -> Headers:
     """Read the headers of all files; what fails goes to the list of the unreadable, whatever the reason."""
 
     def attempt(name: str) -> list[ImageHeader] | str:
@@ -171,7 +171,8 @@ def _read_all(place: _Place, found: Found, threads: int, progress: Progress | No
             return f"{type(error).__name__}: {error}"
 
     headers: Headers = {}
-    with ThreadPoolExecutor(max(1, threads)) as pool:
+    pool = ThreadPoolExecutor(max(1, threads))
+    try:
         for done, (name, result) in enumerate(zip(found.images, pool.map(attempt, found.images), strict=True), 1):
             if isinstance(result, str):
                 found.unreadable.append((name, shown(result)))
@@ -179,6 +180,8 @@ def _read_all(place: _Place, found: Found, threads: int, progress: Progress | No
                 headers[name] = result
             if progress:
                 progress(done, len(found.images))
+    finally:
+        pool.shutdown(cancel_futures=True)
     return headers
 
 

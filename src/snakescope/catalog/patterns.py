@@ -117,10 +117,11 @@ def _piece_regex(piece: str, whole_path: bool) -> str:
 
 @dataclass(frozen=True)
 class Naming:
-    """A pattern and the microscope or program whose habit it is."""
+    """A pattern and the microscope or program whose habit it is; it gives way where the pattern `unless` fits."""
 
     name: str
     text: str
+    unless: str = ""
 
 
 def known_namings() -> Iterator[Naming]:
@@ -129,7 +130,7 @@ def known_namings() -> Iterator[Naming]:
     Taken from the files and manuals of the instruments; the values of a lattice light-sheet name are prefix,
     iteration, camera, channel, stack, laser, time since the start, absolute time and tile.
     """
-    for tile in ("*msecAbs_{tile}z_*t", "*msecAbs*"):
+    for tile in ("*msecAbs*", "*msecAbs_{tile}z_*t"):
         for when in ("_Iter_{t}{channel}_stack*", "{channel}_stack{t}"):
             for channel in ("_Cam{c}_CAM1", "_Cam{c}", "_ch{c}_CAM1", "_ch{c}"):
                 start = when.replace("{channel}", channel)
@@ -145,7 +146,7 @@ def known_namings() -> Iterator[Naming]:
     yield Naming("ImageXpress", "{plate}/TimePoint_{t}/{series}_{well}_s{site:d}_w{c:d}*")
     yield Naming("ImageXpress", "TimePoint_{t}/{series}_{well}_s{site:d}_w{c:d}*")
     yield Naming("MetaMorph", "{series}_w{c}_s{position:d}_t{t}")
-    yield Naming("MetaMorph", "{series}_w{c}_t{t}")
+    yield Naming("MetaMorph", "{series}_w{c}_t{t}", unless="{series}_w{c}_s{position:d}_t{t}")
     yield Naming("MetaMorph", "{series}_w{c}_s{position:d}")
 
 

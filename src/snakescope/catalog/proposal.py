@@ -138,7 +138,12 @@ def _candidates(files: Sequence[str]) -> list[Naming]:
     fitting = [
         naming
         for naming in known_namings()
-        if any(compiled.parse(name) for compiled in (compile_pattern(naming.text),) for name in sample)
+        if _fits(naming.text, sample) and not (naming.unless and _fits(naming.unless, sample))
     ]
     tagged = Counter(naming for name in sample for naming in tagged_namings(split_suffix(name.rpartition("/")[2])[0]))
     return fitting + [naming for naming, _ in tagged.most_common(_TAGGED)]
+
+
+def _fits(text: str, files: Sequence[str]) -> bool:
+    pattern = compile_pattern(text)
+    return any(pattern.parse(name) is not None for name in files)
