@@ -1,0 +1,365 @@
+"""The command line: arguments in, functions called, errors turned into exit codes. No logic.
+
+Exit codes: 0 done; 1 some rows failed, the rest are finished; 2 bad input or usage; 3 the environment is not usable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from snakescope import __version__
+from snakescope.errors import SnakescopeError
+
+Handler = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    arguments = build_parser().parse_args(argv)
+    handler: Handler = arguments.handler
+    try:
+        return handler(arguments)
+    except SnakescopeError as error:
+        print(f"snakescope: {error}" if "\n" not in str(error) else str(error), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("snakescope: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(prog="snakescope", description="Batch bioimage analysis on Snakemake.")
+    parser.add_argument("--version", action="version", version=f"snakescope {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_init, _add_collect, _add_lint, _add_compile, _add_run, _add_status, _add_tool, _add_demo):
+        add(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, handler: Handler, summary: str, example: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[:1].upper()}{summary[1:]}.",
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(handler=handler)
+    return command
+
+
+def _add_study(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--study", type=Path, default=Path(), metavar="DIR", help="study folder (default: here)")
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON for scripts")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+# ---------------------------------------------------------------------------- study
+
+
+def _add_init(commands: Any) -> None:
+    summary = "make a study folder with a pipeline, its rules, the workflow and profiles"
+    command = _command(commands, "init", _init, summary, "snakescope init mystudy")
+    command.add_argument("folder", type=Path, help="folder to make; what is there already stays untouched")
+    command.add_argument("--pipeline", default="llsm_tracking", metavar="NAME", help="pipeline (default: %(default)s)")
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from snakescope.runner.folder import init
+
+    for path in init(arguments.folder, arguments.pipeline):
+        print(f"wrote {arguments.folder / path}")
+    print(f"Next: cd {arguments.folder} && snakescope collect FOLDER_WITH_IMAGES")
+    return 0
+
+
+def _add_collect(commands: Any) -> None:
+    summary = "build or update the sample sheet from a folder of images, reading headers only"
+    command = _command(commands, "collect", _collect, summary, "snakescope collect /data/stacks --yes")
+    command.add_argument("folder", type=Path, help="folder to walk")
+    _add_study(command)
+    command.add_argument("--pattern", help="how file names are built, such as '{series}_ch{c}_stack{t}.tif'")
+    command.add_argument("--yes", action="store_true", help="believe the naming that was recognised")
+    command.add_argument("--include", action="append", default=[], metavar="GLOB", help="only files like this")
+    command.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="no files like this")
+    command.add_argument("--dry-run", action="store_true", help="show what would be written, write nothing")
+    _add_json(command)
+
+
+def _add_lint(commands: Any) -> None:
+    summary = "check pipeline, tools, sheet and every row, before anything runs"
+    command = _command(commands, "lint", _lint, summary, "snakescope lint")
+    _add_study(command)
+
+
+def _lint(arguments: argparse.Namespace) -> int:
+    from snakescope import layout
+    from snakescope.runner.folder import lint, open_study
+    from snakescope.tool.library import read_library
+
+    own = arguments.study / "tools"
+    tools = read_library([own]) if own.is_dir() else {}
+    print(f"{len(tools)} tools of its own are sound")
+    if tools and not (arguments.study / layout.CONFIG).is_file():
+        return 0
+    pipeline, sheet = lint(open_study(arguments.study))
+    print(f"pipeline {pipeline.spec.name}: {len(pipeline.steps)} steps, wired soundly")
+    print(f"{sheet.where()}: {len(sheet.rows)} rows, every one fits")
+    return 0
+
+
+def _add_compile(commands: Any) -> None:
+    summary = "compile a pipeline into Snakemake rules"
+    command = _command(commands, "compile", _compile, summary, "snakescope compile --check")
+    command.add_argument("pipeline", nargs="?", help="name (default: the one in config/config.yaml)")
+    command.add_argument("--check", action="store_true", help="write nothing; exit 2 and show a diff when stale")
+    _add_study(command)
+
+
+def _compile(arguments: argparse.Namespace) -> int:
+    from snakescope.runner.folder import compile_study, open_study
+
+    stale = compile_study(open_study(arguments.study), arguments.pipeline, check=arguments.check)
+    for item in stale:
+        print(f"{'stale' if arguments.check else 'wrote' if item.diff else 'removed'} {item.path}")
+        if arguments.check and item.diff:
+            print(item.diff)
+    if not stale:
+        print("rules are up to date")
+    if arguments.check and stale:
+        print("Run: snakescope compile", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _add_run(commands: Any) -> None:
+    summary = "run the pipeline over the sheet; what is done already is not done again"
+    command = _command(commands, "run", _run, summary, "snakescope run --first 3")
+    _add_study(command)
+    command.add_argument(
+        "--profile", default="local", metavar="NAME", help="folder in profiles/ (default: %(default)s)"
+    )
+    command.add_argument("--cores", type=int, metavar="N", help="cores to use (default: what the profile says)")
+    command.add_argument("--first", type=int, metavar="N", help="only the first N rows of the sheet")
+    command.add_argument("--only", default="", metavar="IDS", help="only these rows or series, separated by commas")
+    command.add_argument("--dry-run", action="store_true", help="plan and count, run nothing")
+    command.add_argument("--quiet", action="store_true", help="no progress display")
+    command.add_argument("snakemake", nargs="*", metavar="ARG", help="after --: further arguments for Snakemake")
+    _add_json(command)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from snakescope.runner.folder import open_study
+    from snakescope.runner.report import run_summary, run_to_dict
+    from snakescope.runner.run import run
+
+    result = run(
+        open_study(arguments.study),
+        profile=arguments.profile,
+        cores=arguments.cores,
+        first=arguments.first,
+        only=[item for item in arguments.only.split(",") if item],
+        dry_run=arguments.dry_run,
+        quiet=arguments.quiet or arguments.json,
+        extra=arguments.snakemake,
+    )
+    if arguments.json:
+        _print_json(run_to_dict(result))
+    else:
+        print(run_summary(result, dry_run=arguments.dry_run))
+    return result.exit_code
+
+
+def _add_status(commands: Any) -> None:
+    summary = "say what is done, what failed and why, and what is still to do"
+    command = _command(commands, "status", _status, summary, "snakescope status")
+    _add_study(command)
+    _add_json(command)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from snakescope.runner.folder import open_study
+    from snakescope.runner.report import status, status_text, status_to_dict
+
+    found = status(open_study(arguments.study))
+    if arguments.json:
+        _print_json(status_to_dict(found))
+    else:
+        print(status_text(found))
+    return 1 if found.failures else 0
+
+
+def _add_demo(commands: Any) -> None:
+    summary = "make a synthetic lattice light-sheet study with known truth, run it, and compare"
+    command = _command(commands, "demo", _demo, summary, "snakescope demo demo")
+    command.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="folder (default: %(default)s)")
+    command.add_argument("--cores", type=int, metavar="N", help="cores to use")
+    _add_json(command)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from snakescope.runner.demo import demo, demo_text
+
+    result = demo(arguments.folder, cores=arguments.cores, quiet=arguments.json)
+    if arguments.json:
+        _print_json(result.to_dict())
+    else:
+        print(demo_text(result))
+    return result.exit_code
+
+
+def _collect(arguments: argparse.Namespace) -> int:
+    from snakescope.runner.collect import collect
+
+    return collect(
+        arguments.folder,
+        study=arguments.study,
+        pattern=arguments.pattern,
+        yes=arguments.yes,
+        include=arguments.include,
+        exclude=arguments.exclude,
+        dry_run=arguments.dry_run,
+        as_json=arguments.json,
+    )
+
+
+# ---------------------------------------------------------------------------- tool
+
+
+def _add_tool(commands: Any) -> None:
+    tool = commands.add_parser("tool", help="list, show, test, make and run tools", description="Wrapped tools.")
+    actions = tool.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = _command(actions, "list", _tool_list, "list the tools there are", "snakescope tool list")
+    _add_study(listing)
+    _add_json(listing)
+    show = _command(actions, "show", _tool_show, "show what a tool takes and gives", "snakescope tool show deskew")
+    show.add_argument("tool")
+    _add_study(show)
+    _add_json(show)
+    test = _command(actions, "test", _tool_test, "run the test cases of tools", "snakescope tool test deskew")
+    test.add_argument("tools", nargs="*", metavar="TOOL", help="default: all")
+    _add_study(test)
+    _add_json(test)
+    new = _command(actions, "new", _tool_new, "start a tool that already passes its test", "snakescope tool new blur")
+    new.add_argument("name")
+    _add_study(new)
+    _add_tool_run(actions)
+
+
+def _add_tool_run(actions: Any) -> None:
+    example = "snakescope tool run deconvolve --in image=a.tif --in psf=psf.tif --set iterations=10 --out out/"
+    command = _command(actions, "run", _tool_run, "run one tool on one image, record included", example)
+    command.add_argument("tool")
+    command.add_argument("--in", dest="inputs", action="append", default=[], metavar="PORT=PATH", help="an input")
+    command.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a parameter"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for outputs, record and log")
+    command.add_argument("--voxel-size-um", metavar="Z,Y,X", help="voxel size in µm, where the file does not say it")
+    command.add_argument("--time-step-s", type=float, metavar="S", help="seconds between frames, likewise")
+    command.add_argument("--scene", type=int, default=0, metavar="N", help="which image of the file, from 0")
+    command.add_argument("--threads", type=int, metavar="N", help="threads (default: what the tool says)")
+    _add_study(command)
+    _add_json(command)
+
+
+def _tool_list(arguments: argparse.Namespace) -> int:
+    from snakescope import layout
+    from snakescope.tool.library import read_library
+
+    tools = read_library(layout.tool_roots(arguments.study))
+    if arguments.json:
+        _print_json([{"id": t.spec.id, "name": t.spec.name, "description": t.spec.description} for t in tools.values()])
+        return 0
+    for tool in tools.values():
+        print(f"{tool.spec.id:<14} {tool.spec.version:<8} {tool.spec.description}")
+    return 0
+
+
+def _tool_show(arguments: argparse.Namespace) -> int:
+    from snakescope import layout
+    from snakescope.runner.report import tool_text
+    from snakescope.tool.library import find_tool
+
+    tool = find_tool(arguments.tool, layout.tool_roots(arguments.study))
+    if arguments.json:
+        _print_json(tool.spec.model_dump(mode="json", by_alias=True))
+    else:
+        print(tool_text(tool))
+    return 0
+
+
+def _tool_test(arguments: argparse.Namespace) -> int:
+    import tempfile
+
+    from snakescope import layout
+    from snakescope.runner.cases import run_case
+    from snakescope.tool.library import find_tool, tool_folders
+
+    roots = layout.tool_roots(arguments.study)
+    results = []
+    for name in arguments.tools or tool_folders(roots):
+        tool = find_tool(name, roots)
+        for path in tool.cases:
+            with tempfile.TemporaryDirectory(prefix="snakescope-") as folder:
+                result = run_case(tool, path, Path(folder))
+            results.append(result)
+            if not arguments.json:
+                print(f"{'passed' if result.passed else 'FAILED'}  {result.tool}/{result.case}: {result.description}")
+                for text in result.problems:
+                    print(f"        {text}")
+    if arguments.json:
+        _print_json([vars(result) | {"passed": result.passed} for result in results])
+    else:
+        print(f"{sum(r.passed for r in results)} passed, {sum(not r.passed for r in results)} failed")
+    return 0 if all(result.passed for result in results) else 1
+
+
+def _tool_new(arguments: argparse.Namespace) -> int:
+    from snakescope.runner.scaffold import new_tool
+
+    for path in new_tool(arguments.name, arguments.study):
+        print(f"wrote {path}")
+    print(f"Next: edit them, then run: snakescope tool test {arguments.name}")
+    return 0
+
+
+def _tool_run(arguments: argparse.Namespace) -> int:
+    from snakescope import layout
+    from snakescope.runner.tools import Facts, parse_inputs, parse_setting, run_tool
+    from snakescope.tool.library import find_tool
+
+    tool = find_tool(arguments.tool, layout.tool_roots(arguments.study))
+    done = run_tool(
+        tool,
+        parse_inputs(arguments.inputs),
+        arguments.out,
+        params=dict(parse_setting(tool, text) for text in arguments.settings),
+        facts=Facts(arguments.voxel_size_um, arguments.time_step_s, arguments.scene),
+        threads=arguments.threads,
+    )
+    if arguments.json:
+        outputs = {port: str(path) for port, path in done.outputs.items()}
+        _print_json({"outputs": outputs, "record": str(done.record), "log": str(done.log)})
+    else:
+        print("\n".join(f"{port:<12} {path}" for port, path in done.outputs.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

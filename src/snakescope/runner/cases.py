@@ -1,0 +1,135 @@
+"""The test cases of tools: inputs made by a generator, numbers that must come out."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from snakescope.errors import SnakescopeError, problem
+from snakescope.runner.tools import Facts, run_tool
+from snakescope.tool.base import Model, near_miss, parse, read_yaml
+from snakescope.tool.library import Tool
+
+
+class Expectation(Model):
+    """One number that a case asserts."""
+
+    check: str
+    """Function in ``generators.py`` that measures the outputs: ``check(outputs, inputs, **args) -> float``."""
+    args: dict[str, Any] = {}
+    """Its further arguments."""
+    value: float | None = None
+    """Number expected, within the tolerance."""
+    tolerance: float = Field(default=0, ge=0)
+    """Largest difference from `value`."""
+    at_least: float | None = None
+    """Smallest number accepted."""
+    at_most: float | None = None
+    """Largest number accepted."""
+
+    @model_validator(mode="after")
+    def _asserts_something(self) -> Expectation:
+        if self.value is None and self.at_least is None and self.at_most is None:
+            raise ValueError("asserts nothing; expected value, at_least or at_most")
+        return self
+
+    def reject(self, found: float) -> str | None:
+        """Say why a number is not as expected; None when it is. NaN never is."""
+        if self.value is not None and not abs(found - self.value) <= self.tolerance:
+            return f"{self.check} is {found:g}; expected {self.value:g} ± {self.tolerance:g}"
+        if self.at_least is not None and not found >= self.at_least:
+            return f"{self.check} is {found:g}; expected at least {self.at_least:g}"
+        if self.at_most is not None and not found <= self.at_most:
+            return f"{self.check} is {found:g}; expected at most {self.at_most:g}"
+        return None
+
+
+class Generator(Model):
+    """A function that makes a case's inputs."""
+
+    name: str
+    """Function in ``generators.py``: ``name(folder, **args) -> {port: path or paths}``."""
+    args: dict[str, Any] = {}
+    """Its further arguments."""
+
+
+class CaseFacts(Model):
+    """What a bare image file lacks, as for ``tool run``."""
+
+    voxel_size_um: str | None = None
+    """z,y,x in µm."""
+    time_step_s: float | None = None
+    """Seconds between frames."""
+
+
+class Case(Model):
+    """A test case of a tool (``tools/<tool>/cases/<case>.yaml``)."""
+
+    description: str
+    """The behaviour, as a sentence."""
+    generator: Generator
+    """What makes the inputs."""
+    facts: CaseFacts = CaseFacts()
+    """What the input files lack."""
+    params: dict[str, Any] = {}
+    """Values of parameters."""
+    expect: list[Expectation] = Field(min_length=1)
+    """Numbers that must come out."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What came of a case: the numbers found by check, and what was wrong."""
+
+    tool: str
+    case: str
+    description: str
+    found: dict[str, float]
+    problems: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every number was as expected."""
+        return not self.problems
+
+
+def run_case(tool: Tool, path: Path, folder: Path) -> CaseResult:
+    """Run one test case of a tool in an empty folder."""
+    case = parse(Case, read_yaml(path), path)
+    functions = _load_functions(tool.folder / "cases/generators.py")
+    made = _function(functions, case.generator.name, path)(folder, **case.generator.args)
+    inputs = {port: list(found) if isinstance(found, list) else [found] for port, found in made.items()}
+    facts = Facts(case.facts.voxel_size_um, case.facts.time_step_s)
+    try:
+        outputs = run_tool(tool, inputs, folder / "out", params=case.params, facts=facts).outputs
+    except SnakescopeError as error:
+        return CaseResult(tool.spec.id, path.stem, case.description, {}, [str(error)])
+    found: dict[str, float] = {}
+    problems: list[str] = []
+    for index, expectation in enumerate(case.expect):
+        number = float(_function(functions, expectation.check, path)(outputs, made, **expectation.args))
+        found[f"{index}:{expectation.check}"] = number
+        problems += filter(None, [expectation.reject(number)])
+    return CaseResult(tool.spec.id, path.stem, case.description, found, problems)
+
+
+def _load_functions(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"cases_of_{path.parents[1].name}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise problem(path, "there is no such file; it holds the functions that the cases name")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _function(functions: ModuleType, name: str, case: Path) -> Any:
+    function = getattr(functions, name, None)
+    if not callable(function):
+        known = [key for key in vars(functions) if not key.startswith("_")]
+        raise problem(case, f"there is no function {name!r} in generators.py", near_miss(name, known))
+    return function

@@ -1,0 +1,90 @@
+"""The collect command: walk, show, write the sheet."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from snakescope import layout
+from snakescope.catalog import CollectReport, collect_folder, render_report
+from snakescope.errors import InputError
+from snakescope.runner.folder import open_study
+from snakescope.samples import write_sheet
+
+
+def collect(
+    folder: Path,
+    *,
+    study: Path = Path(),
+    pattern: str | None = None,
+    yes: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    dry_run: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Bring the images below a folder into a study's sample sheet.
+
+    Parameters
+    ----------
+    folder
+        Folder to walk.
+    study
+        Study folder; without ``config/config.yaml`` the sheet goes to its usual place all the same.
+    pattern, yes
+        How file names are built, or consent to what is recognised.
+    include, exclude
+        Globs.
+    dry_run
+        Show, write nothing.
+    as_json
+        Print JSON instead of text.
+
+    Returns
+    -------
+    0, or 1 when something that looks like an image could not be read.
+
+    Raises
+    ------
+    InputError
+        If the folder, the pattern or the sheet that is there is wrong.
+    """
+    try:
+        sheet = open_study(study).sheet_path
+    except InputError:
+        if (study / layout.CONFIG).exists():
+            raise
+        sheet = study / layout.SHEET
+    report = _collect(folder, sheet, pattern, yes, include, exclude)
+    if report.sheet.rows and not dry_run:
+        write_sheet(sheet, report.sheet)
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        print(render_report(report))
+        verb = "would hold" if dry_run else "holds"
+        print(
+            f"{sheet} {verb} {len(report.sheet.rows)} rows" if report.sheet.rows else "no image found, nothing written"
+        )
+    return 1 if report.unreadable else 0
+
+
+def _collect(
+    folder: Path, sheet: Path, pattern: str | None, yes: bool, include: Sequence[str], exclude: Sequence[str]
+) -> CollectReport:
+    with Progress(console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("reading headers", total=None)
+        return collect_folder(
+            folder,
+            sheet=sheet,
+            pattern=pattern,
+            accept=yes,
+            include=include,
+            exclude=exclude,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )

@@ -1,0 +1,141 @@
+"""Telling people how a study stands: after a run, and at any time from its records."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from snakescope import layout
+from snakescope.record import reason
+from snakescope.runner.folder import Study
+from snakescope.runner.run import Failure, RunResult
+from snakescope.tool.library import Tool
+from snakescope.workflow import Plan
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """How many jobs of a step there are, how many are done, how many failed when last tried."""
+
+    step: str
+    tool: str
+    over: str
+    jobs: int
+    done: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """How a study stands, from its records."""
+
+    pipeline: str
+    rows: int
+    steps: list[StepStatus]
+    failures: list[Failure]
+
+
+def status(study: Study) -> StudyStatus:
+    """How the configured pipeline stands over the sample sheet.
+
+    A job is done when its record is there; it has failed when the facts of a failure are.
+
+    Raises
+    ------
+    InputError
+        If the pipeline has not been compiled or the sheet is wrong.
+    """
+    plan = Plan.read(study.config.pipeline, study.config.samples, study.root)
+    done: Counter[str] = Counter()
+    failures: list[Failure] = []
+    for step, unit, _ in plan.walk_units():
+        if (study.root / layout.record(unit, step)).is_file():
+            done[step] += 1
+        elif (study.root / layout.failure(unit, step)).is_file():
+            failures.append(Failure(unit, step, reason(study.root / layout.log(unit, step)), layout.log(unit, step)))
+    failed = Counter(failure.step for failure in failures)
+    steps = [
+        StepStatus(
+            name, step["tool"], " and ".join(step["over"]) or "row", len(plan.units(name)), done[name], failed[name]
+        )
+        for name, step in plan.steps.items()
+    ]
+    return StudyStatus(study.config.pipeline, len(plan.sheet.rows), steps, failures)
+
+
+def status_text(found: StudyStatus) -> str:
+    """The status as a table for people."""
+    lines = [f"{found.pipeline}: {found.rows} rows", "", f"{'step':<14} {'over':<10} {'done':>12} {'failed':>8}"]
+    lines += [f"{s.step:<14} {s.over:<10} {f'{s.done}/{s.jobs}':>12} {s.failed or '':>8}" for s in found.steps]
+    return "\n".join([*lines, *_failure_lines(found.failures)])
+
+
+def status_to_dict(found: StudyStatus) -> dict[str, Any]:
+    """The status for scripts."""
+    return dataclasses.asdict(found)
+
+
+def run_summary(result: RunResult, *, dry_run: bool = False) -> str:
+    """What came of a run, for people."""
+    if dry_run:
+        return f"{result.planned} jobs to run" if result.planned else "nothing to do: everything is done already"
+    if result.planned == 0:
+        return "nothing to do: everything is done already"
+    lines = [f"{result.jobs} of {result.planned} jobs done in {_duration(result.seconds)}"]
+    if result.failures:
+        lines += [*_failure_lines(result.failures), ""]
+    if result.blocked:
+        lines.append(f"{result.blocked} jobs did not start, since one they need failed")
+    if result.failures:
+        lines.append("Mend or remove the rows, then run again: only what is missing will run.")
+    return "\n".join(lines)
+
+
+def _failure_lines(failures: list[Failure]) -> Iterator[str]:
+    if not failures:
+        return
+    yield ""
+    yield f"{len(failures)} failed:"
+    for failure in failures[:SHOWN]:
+        yield f"  {failure.unit}  {failure.step}: {failure.reason.removeprefix('error: ')}"
+        yield f"      log: {failure.log}"
+    if len(failures) > SHOWN:
+        yield f"  ... and {len(failures) - SHOWN} more: snakescope status --json"
+
+
+def run_to_dict(result: RunResult) -> dict[str, Any]:
+    """What came of a run, for scripts."""
+    return {**dataclasses.asdict(result), "exit_code": result.exit_code}
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def tool_text(tool: Tool) -> str:
+    """A descriptor for people."""
+    spec = tool.spec
+    lines = [f"{spec.name} {spec.version} ({spec.id})", "", spec.description.strip(), "", "inputs"]
+    for name, port in spec.inputs.items():
+        notes = [port.type, *([port.axes] if port.axes else []), *(["many"] if port.many else [])]
+        notes += ["optional"] if port.optional else []
+        lines.append(f"  {name:<18} {', '.join(notes):<26} {port.description}")
+    lines.append("outputs")
+    lines += [
+        f"  {name:<18} {f'{port.type}, {port.format}':<26} {port.description}" for name, port in spec.outputs.items()
+    ]
+    lines.append("parameters")
+    for name, param in spec.params.items():
+        default = "required" if param.required else f"= {'not set' if param.default is None else param.default}"
+        unit = f" {param.unit}" if param.unit and param.unit != "1" else ""
+        lines.append(f"  {name:<18} {f'{default}{unit}':<26} {param.help}")
+    lines += ["", f"licence {spec.license}; cases: {', '.join(path.stem for path in tool.cases) or 'none'}"]
+    lines += [f"cite https://doi.org/{doi}" for doi in spec.citations]
+    return "\n".join(lines)
