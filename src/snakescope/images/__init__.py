@@ -1,0 +1,19 @@
+"""Read microscopy images of any format, one volume at a time, and write OME-Zarr.
+
+Importing this package imports numpy only; tifffile, zarr and the vendors' readers follow when a file needs them.
+"""
+
+from snakescope.images.header import AXES, ImageHeader
+from snakescope.images.image import Image, open_image, read_headers
+from snakescope.images.write import ImageWriter, create_image, store_image
+
+__all__ = [
+    "AXES",
+    "Image",
+    "ImageHeader",
+    "ImageWriter",
+    "create_image",
+    "open_image",
+    "read_headers",
+    "store_image",
+]
