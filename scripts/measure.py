@@ -6,7 +6,9 @@ column that needs it stays empty. Intensities are measured only when the images 
 
 from __future__ import annotations
 
+import argparse
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snakescope.errors import problem
+from snakescope.program import add_image_facts, run_program
+from timeline import Timeline, add_timeline, facts_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,7 +206,12 @@ def measure_ball(volume: NDArray[np.generic], centre_px: Floats, radius_px: Floa
 
 
 def measure_spots(tracks: pd.DataFrame) -> pd.DataFrame:
-    """Add to every spot the way and the speed from the spot before it in its track; empty at a track's start."""
+    """Add to every spot the way and the speed from the spot before it in its track; empty at a track's start.
+
+    Returns
+    -------
+    `SPOT_COLUMNS`, the last four still empty, and radius_um; ordered by track, then frame.
+    """
     spots = tracks.sort_values(["track_id", "frame"], kind="stable", ignore_index=True)
     position = spots[_axes(spots)].to_numpy(dtype=float)
     first = np.ones(len(spots), dtype=bool)
@@ -215,7 +224,7 @@ def measure_spots(tracks: pd.DataFrame) -> pd.DataFrame:
     spots["step_um"], spots["speed_um_s"] = step, _over(step, took)
     for name in BALL_COLUMNS:
         spots[name] = np.nan
-    return spots[list(SPOT_COLUMNS)]
+    return spots[[*SPOT_COLUMNS, "radius_um"]]
 
 
 def measure_tracks(spots: pd.DataFrame, msd: MsdSettings) -> pd.DataFrame:
@@ -246,6 +255,87 @@ def check_frames(path: Path, tracks: pd.DataFrame) -> None:
         raise problem(path, f"track {track} has more than one spot in frame {frame}; expected one", "Split the track.")
 
 
+def add_intensities(spots: pd.DataFrame, timeline: Timeline, radius_um: float | None, path: Path) -> int:
+    """Fill in the ball columns from the images, one frame in memory at a time.
+
+    Parameters
+    ----------
+    spots
+        Table of `measure_spots`; changed in place.
+    timeline
+        Frames numbered as in the table.
+    radius_um
+        Of the ball; None takes each spot's own from the column radius_um.
+    path
+        Of the tracks table, for messages.
+
+    Returns
+    -------
+    How many spots lie outside the images, in space or time; their columns stay empty.
+    """
+    radius = np.full(len(spots), np.nan if radius_um is None else radius_um)
+    if radius_um is None:
+        radius = spots["radius_um"].to_numpy(dtype=float)
+    if not (radius > 0).all():
+        fix = "Give the size of the spots with --radius-um."
+        raise problem(f"{path}: radius_um", f"empty or not above 0 in {int((~(radius > 0)).sum())} rows", fix)
+    if timeline.has_z and not spots["z_um"].notna().all():
+        raise problem(f"{path}: z_um", "is empty but the images have a z axis; expected tracks in 3D")
+    axes = ["z_um", "y_um", "x_um"] if timeline.has_z else ["y_um", "x_um"]
+    voxel_um = np.array([size for size in timeline.voxel_size_um if size is not None])
+    centre_px = spots[axes].to_numpy(dtype=float) / voxel_um
+    measured = np.full((len(spots), len(BALL_COLUMNS)), np.nan)
+    frames = spots["frame"].to_numpy()
+    for frame, volume in timeline.volumes(set(frames.tolist()) & set(timeline.frames)):
+        for row in np.flatnonzero(frames == frame):
+            mean, brightest, background = measure_ball(volume, centre_px[row], radius[row] / voxel_um)
+            measured[row] = mean, brightest, background, mean - background
+    spots[list(BALL_COLUMNS)] = measured
+    return int(np.isnan(measured[:, 0]).sum())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the program (see ``--help``)."""
+    from tables import read_tracks
+
+    given = _parser().parse_args(argv)
+    tracks = read_tracks(given.table)
+    check_frames(given.table, tracks)
+    spots = measure_spots(tracks)
+    if given.image:
+        timeline = Timeline(given.image, facts_of(given), given.channel)
+        outside = add_intensities(spots, timeline, given.radius_um, given.table)
+        print(f"{len(spots) - outside} spots measured in {len(timeline.frames)} frames, {outside} outside the images")
+    settings = MsdSettings(given.msd_lags, given.least_spots, given.least_spots_alpha)
+    measured = measure_tracks(spots, settings)
+    unknown = int(spots["t_s"].isna().sum())
+    print(f"{len(measured)} tracks, {len(spots)} spots, {unknown} of them without a time")
+    print(f"{int(measured['diffusion_um2_s'].notna().sum())} tracks have a diffusion coefficient")
+    _write(given.out_tracks, measured)
+    _write(given.out_spots, spots[list(SPOT_COLUMNS)])
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    table.to_csv(path, index=False, encoding="utf-8", lineterminator="\n", float_format="%.10g", na_rep="")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", type=Path, required=True, metavar="CSV", help="tracks table")
+    parser.add_argument("--image", type=Path, nargs="+", metavar="PATH", help="image files in order of time")
+    add_image_facts(parser)
+    add_timeline(parser)
+    parser.add_argument("--channel", type=int, default=0, help="which channel, from 0")
+    parser.add_argument("--radius-um", type=float, default=None, help="radius of the ball; each spot's own if left out")
+    parser.add_argument("--msd-lags", type=int, default=4, help="lags the diffusion coefficient is fitted over")
+    parser.add_argument("--least-spots", type=int, default=5, help="shorter tracks get no diffusion coefficient")
+    parser.add_argument("--least-spots-alpha", type=int, default=8, help="shorter tracks get no exponent")
+    parser.add_argument("--out-tracks", type=Path, required=True, metavar="CSV")
+    parser.add_argument("--out-spots", type=Path, required=True, metavar="CSV")
+    parser.add_argument("--threads", type=int, default=1, help="accepted; one is used")
+    return parser
+
+
 def _over(step: Floats, took: Floats) -> Floats:
     """Divide where the time is known and above 0; NaN elsewhere."""
     speed: Floats = np.divide(step, took, out=np.full(step.shape, np.nan), where=took > 0)
@@ -254,3 +344,7 @@ def _over(step: Floats, took: Floats) -> Floats:
 
 def _axes(table: pd.DataFrame) -> list[str]:
     return ["z_um", "y_um", "x_um"] if table["z_um"].notna().any() else ["y_um", "x_um"]
+
+
+if __name__ == "__main__":
+    run_program(main)

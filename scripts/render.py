@@ -50,7 +50,7 @@ def project_timeline(timeline: Timeline, most: int) -> Projections:
     lateral = math.ceil(max(shape[1:]) / LARGEST_PX)
     factors = (math.ceil(shape[0] / LARGEST_PX), lateral, lateral)
     frames = choose_evenly(timeline.frames, most)
-    pairs = [project(timeline.volume(frame), factors) for frame in frames]
+    pairs = [project(volume, factors) for _, volume in timeline.volumes(frames)]
     flat = [xz for _, xz in pairs if xz is not None]
     return Projections(
         frames=frames,

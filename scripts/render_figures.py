@@ -326,14 +326,8 @@ def _scale_bar(axes: Axes, width_um: float, width_in: float) -> None:
     bar = Rectangle((right - length, bottom - thick_in * per_in), length, thick_in * per_in)
     bar.set(facecolor="white", edgecolor="black", linewidth=0.6, zorder=4)
     axes.add_patch(bar)
-    axes.text(
-        right - length / 2,
-        bottom - (thick_in + 0.04) * per_in,
-        length_label(length),
-        ha="center",
-        va="bottom",
-        **ON_IMAGE,
-    )
+    align, at = ("right", right) if length / per_in < 0.55 else ("center", right - length / 2)
+    axes.text(at, bottom - (thick_in + 0.04) * per_in, length_label(length), ha=align, va="bottom", **ON_IMAGE)
 
 
 def _tag(axes: Axes, text: str) -> None:

@@ -6,15 +6,17 @@ Reads one volume at a time. This module knows nothing about what is measured or 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from snakescope.images import ImageHeader, open_image, read_headers
 
 from snakescope.errors import InputError, Problem, problem
+from snakescope.images import ImageHeader, open_image, read_headers
 
 
 @dataclass(frozen=True)
@@ -59,37 +61,37 @@ class Timeline:
         self._facts, self._channel = facts, channel
         headers = [_header(path, facts.scene) for path in paths]
         self.header = headers[0]
-        _check_alike(headers, channel)
+        _check_alike(headers, channel, sizes=facts.voxel_size_um is None)
         self._places = _places(headers, facts.t_index)
         self.frames = sorted(self._places)
-        with open_image(
-            paths[0], scene=facts.scene, voxel_size_um=facts.voxel_size_um, time_step_s=facts.time_step_s
-        ) as image:
-            self.time_step_s = image.header.time_step_s
-            z_um, y_um, x_um = image.header.voxel_size_um
-        missing = [axis for axis, size in (("y", y_um), ("x", x_um)) if size is None]
-        missing += ["z"] if self.has_z and z_um is None else []
-        if missing or y_um is None or x_um is None:
+        step_s = self.header.time_step_s
+        self.time_step_s = step_s if facts.time_step_s is None else facts.time_step_s
+        self.voxel_size_um = self._voxel_size()
+
+    def _voxel_size(self) -> tuple[float | None, float, float]:
+        z_um, y_um, x_um = self._facts.voxel_size_um or self.header.voxel_size_um
+        unknown = [axis for axis, size in (("z", z_um), ("y", y_um), ("x", x_um)) if size is None]
+        if not self.has_z:
+            unknown = [axis for axis in unknown if axis != "z"]
+        if unknown or y_um is None or x_um is None:
             raise problem(
-                paths[0],
-                f"does not say how large a voxel is along {', '.join(sorted(missing, reverse=True))}",
-                "Give --voxel-size-um Z,Y,X (for a 2D image any z).",
+                self.header.path,
+                f"does not say how large a voxel is along {', '.join(unknown)}",
+                "Give it in the sample sheet (column voxel_size_um, as z,y,x in µm) or by --voxel-size-um Z,Y,X.",
             )
-        self.voxel_size_um = z_um if self.has_z else None, y_um, x_um
+        return z_um if self.has_z else None, y_um, x_um
 
     @property
     def has_z(self) -> bool:
         """Whether volumes are (z, y, x) rather than (y, x)."""
         return "z" in self.header.axes
 
-    def volume(self, frame: int) -> NDArray[Any]:
-        """Load one frame: (z, y, x) or (y, x), the file's own dtype."""
-        path, t = self._places[frame]
-        with open_image(
-            path, scene=self._facts.scene, voxel_size_um=self._facts.voxel_size_um, time_step_s=self.time_step_s
-        ) as image:
-            volume: NDArray[Any] = image.volume(t, self._channel)
-        return volume
+    def volumes(self, frames: Iterable[int]) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Load frames one after another: (z, y, x) or (y, x), the file's own dtype. Each file is opened once."""
+        for path, group in groupby(sorted(frames), key=lambda frame: self._places[frame][0]):
+            with open_image(path, scene=self._facts.scene) as image:
+                for frame in group:
+                    yield frame, image.volume(self._places[frame][1], self._channel)
 
 
 def add_timeline(parser: argparse.ArgumentParser) -> None:
@@ -127,7 +129,7 @@ def _header(path: Path, scene: int) -> ImageHeader:
     return headers[scene]
 
 
-def _check_alike(headers: Sequence[ImageHeader], channel: int) -> None:
+def _check_alike(headers: Sequence[ImageHeader], channel: int, *, sizes: bool) -> None:
     first, problems = headers[0], []
     for header in headers:
         for axis in "zyxc":
@@ -138,7 +140,7 @@ def _check_alike(headers: Sequence[ImageHeader], channel: int) -> None:
                         f"is {header.size(axis)} along {axis}; expected {first.size(axis)} as in {first.path.name}",
                     )
                 )
-        if header.voxel_size_um != first.voxel_size_um:
+        if sizes and not _same(header.voxel_size_um, first.voxel_size_um):
             problems.append(
                 Problem(
                     f"{header.path}",
@@ -152,6 +154,11 @@ def _check_alike(headers: Sequence[ImageHeader], channel: int) -> None:
         )
     if problems:
         raise InputError(problems)
+
+
+def _same(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
+    pairs = zip(one, other, strict=True)
+    return all(a == b if a is None or b is None else math.isclose(a, b, rel_tol=1e-4) for a, b in pairs)
 
 
 def _places(headers: Sequence[ImageHeader], t_index: Sequence[int] | None) -> dict[int, tuple[Path, int]]:

@@ -56,8 +56,8 @@ class Microscope:
     psf_sigma_um: tuple[float, float, float] = (0.2, 0.12, 0.12)
     side_lobe: float = 0.1
     side_lobe_um: float = 0.9
-    offset: float = 100.0
-    haze: float = 4.0
+    offset: float = 95.0
+    haze: float = 3.0
     read_noise: float = 1.6
     time_step_s: float = 1.0
 
