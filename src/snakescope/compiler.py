@@ -120,7 +120,7 @@ def _input(pipeline: Pipeline, step: Step, port: str) -> str | Lookup:
         if source.over == step.over:
             file = source.tool.spec.outputs[wire.port].file
             return layout.result(f"{{{step.wildcard}}}", wire.step, file)
-    return Lookup("inputs", (step.name, port))
+    return Lookup("inputs" if isinstance(wire, StepWire) else "declared", (step.name, port))
 
 
 def _own_program(step: Step, study: Path, assets: Path) -> str | None:
@@ -148,9 +148,9 @@ def _opening(step: Step) -> Iterator[str]:
         if isinstance(wire, StepWire):
             yield f"job_upstream {port} {wire.port} {{input.{port}:q}}"
         elif is_shared(wire):
-            yield f"job_shared {port} {{params.{port}_key:q}} {{input.{port}:q}}"
+            yield f"job_shared {port} {{params.{port}_key:q}} {{params.{port}:q}}"
         else:
-            yield f"job_source {port} {{params.{port}_known:q}} -- {{input.{port}:q}}"
+            yield f"job_source {port} {{params.{port}_known:q}} -- {{params.{port}:q}}"
     for name, value in step.params.items():
         if isinstance(value, ColumnValue):
             yield f"job_row {name} {{params.{name}:q}}"
@@ -176,6 +176,8 @@ def _param_values(step: Step) -> dict[str, Any]:
 def _source_params(step: Step) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for port, wire in step.wires.items():
+        if not isinstance(wire, StepWire):
+            values[port] = Lookup("inputs", (step.name, port))
         if is_shared(wire):
             values[f"{port}_key"] = Lookup("shared_key", (step.name, port))
         elif isinstance(wire, SheetWire):
@@ -220,7 +222,7 @@ class _Command:
         yield program
         spec = self.step.tool.spec
         for port in self.step.wires:
-            yield f"--{flag(port)} {{input.{port}:q}}"
+            yield f"--{flag(port)} {_place(self.step, port)}"
             if spec.inputs[port].facts:
                 self.params[f"{port}_facts"] = Lookup("facts", (self.step.name, port))
                 yield f"{{params.{port}_facts:q}}"
@@ -280,12 +282,17 @@ class _Command:
             where = f"tools/{self.step.tool.spec.id}/tool.yaml: command"
             raise problem(where, f"{part} has no value in step {self.step.name!r}", "Put it into a nested list.")
         return {
-            "in": f"{{input.{name}:q}}",
+            "in": _place(self.step, name),
             "out": f'"$out_{name}"',
             "param": f"{{params.{name}:q}}",
             "threads": "{threads}",
             "python": "{PYTHON:q}",
         }[kind]
+
+
+def _place(step: Step, port: str) -> str:
+    """Where the command finds an input. A file name from outside may look like a wildcard, which only params keep."""
+    return f"{{input.{port}:q}}" if isinstance(step.wires.get(port), StepWire) else f"{{params.{port}:q}}"
 
 
 def flag(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,9 @@ FACT_FLAGS = {
     "scene": "--scene",
     "t_index": "--t-index",
 }
+
+
+_WILDCARD = re.compile(r"\{\s*\w+\s*(,[^{}]*(\{[^{}]*\}[^{}]*)*)?\}")
 
 
 class Plan:
@@ -104,6 +108,14 @@ class Plan:
         if wire["from"] == "sheet":
             return [self._cell(row, wire["column"]) for row in rows]
         return [layout.result(source, wire["step"], wire["file"]) for source in self._upstream_units(wire, rows)]
+
+    def declared(self, step: str, port: str, unit: str) -> list[str]:
+        """The files of an input that comes from outside, as far as Snakemake can be told of them.
+
+        It takes ``{word}`` in a file name for a wildcard, so such a file is not declared: it is read, recorded and
+        checked all the same, but a new date on it does not make the job run again.
+        """
+        return [path for path in self.inputs(step, port, unit) if not _WILDCARD.search(path)]
 
     def _upstream_units(self, wire: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
         over = tuple(self.steps[wire["step"]]["over"])

@@ -32,7 +32,7 @@ GEOMETRY_NAMES = frozenset({"voxels", "volume", "shape", "voxel_size_um", "time_
 RESERVED = frozenset({"record", "threads", "log", "out", "python", "script", "row", "sample", "plan", "wildcards"})
 
 
-def _is_expression(text: str | float) -> str | float:
+def _is_expression(text: str | int | float) -> str | int | float:
     if isinstance(text, str):
         try:
             compile_expression(text)
@@ -52,7 +52,7 @@ def _is_dtype(name: str) -> str:
     return name
 
 
-Expression = Annotated[str | float, AfterValidator(_is_expression)]
+Expression = Annotated[str | int | float, AfterValidator(_is_expression)]
 Axes = Annotated[str, AfterValidator(_is_axes)]
 DType = Annotated[str, AfterValidator(_is_dtype)]
 
