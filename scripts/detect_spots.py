@@ -348,7 +348,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.image, scene=args.scene, voxel_size_um=args.voxel_size_um, time_step_s=args.time_step_s
     ) as image:
         header = image.header
-        voxel_um = image.voxel_size()[-2:] if header.size("z") == 1 else image.voxel_size()
+        voxel_um = image.pixel_size() if header.size("z") == 1 else image.voxel_size()
         check_options(args, header, voxel_um)
         for t in range(header.size("t")):
             volume = image.volume(t, args.channel)

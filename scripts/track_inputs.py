@@ -51,7 +51,7 @@ def read_labels_source(path: Path, voxel_size_um: tuple[float, float, float] | N
     found: list[pd.DataFrame] = []
     with open_image(path, voxel_size_um=voxel_size_um) as image:
         header = image.header
-        voxel_um = image.voxel_size()[-2:] if header.size("z") == 1 else image.voxel_size()
+        voxel_um = image.pixel_size() if header.size("z") == 1 else image.voxel_size()
         for t in range(header.size("t")):
             labels = image.volume(t)
             if labels.dtype.kind not in "iu":

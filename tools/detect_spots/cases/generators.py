@@ -35,7 +35,7 @@ def spot_grid(
     shape = tuple(max(count, 1) * spacing_px for count in spots)
     nodes = np.stack(np.meshgrid(*(np.arange(n) for n in spots), indexing="ij"), -1).reshape(-1, ndim)
     axes = "zyx"[-ndim:]
-    depth = voxel_um[0] if ndim == 3 else None
+    depth = float(voxel_um[0]) if ndim == 3 else None
     path = folder / "image.ome.zarr"
     rows = []
     with create_image(
@@ -43,7 +43,7 @@ def spot_grid(
         axes="t" + axes,
         shape=(frames, *shape),
         dtype="uint16",
-        voxel_size_um=(depth, *voxel_um[-2:]),
+        voxel_size_um=(depth, voxel_um[-2], voxel_um[-1]),
         time_step_s=2.0,
     ) as image:
         for t in range(frames):
@@ -87,4 +87,4 @@ def column(outputs: dict[str, Path], inputs: dict[str, Path], *, name: str, what
     """Return the count, mean or max of a column of the points table."""
     with outputs["points"].open(newline="") as file:
         values = [float(row[name]) for row in csv.DictReader(file)]
-    return float(len(values) if what == "count" else {"mean": np.mean, "max": np.max}[what](values))
+    return {"count": float(len(values)), "mean": float(np.mean(values or 0)), "max": max(values, default=0.0)}[what]

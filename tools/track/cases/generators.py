@@ -100,6 +100,7 @@ def _labels(folder: Path, rows: list[Row], parents: list[tuple[int, int]]) -> di
         dtype="uint16",
         voxel_size_um=(None, step, step),
         time_step_s=0.5,
+        labels=True,
     ) as image:
         for t in range(frames):
             labels = np.zeros(y.shape, np.uint16)
