@@ -238,11 +238,12 @@ class _Table:
         self._rows: list[Row] = []
         self._problems: list[Problem] = []
         self._ids: dict[str, int] = {}
-        self._facts: dict[tuple[str, ...], tuple[Facts, Faults]] = {}
-        # An absent column points at the empty cell that `add` puts behind the last one.
+        self._facts: dict[tuple[str, ...], tuple[Facts, Faults, tuple[str, ...]]] = {}
+        # An absent column points at the empty cell that `add` puts behind the last one for a moment.
         place = {name: index for index, name in enumerate(columns)}
         self._pick_facts = itemgetter(*(place.get(name, len(columns)) for name in _CACHED))
         self._pick_own = itemgetter(*(place.get(name, len(columns)) for name in _OWN))
+        self._repeated = [place[name] for name in _CACHED if name in place]
 
     def add_line(self, number: int, line: str, *, cut: bool) -> None:
         """Split one line and add it; `cut` marks a last line without a line end."""
@@ -259,8 +260,9 @@ class _Table:
         except CellError as error:
             self._report(number, "", [("", error)])
             return
-        # Editors and spreadsheets drop or add empty cells at the end of a line.
-        self.add(number, fields[:width] + [""] * (width - len(fields)))
+        if len(fields) != width:  # editors and spreadsheets drop or add empty cells at the end of a line
+            fields = fields[:width] + [""] * (width - len(fields))
+        self.add(number, fields)
 
     def add_cells(self, fields: list[str]) -> None:
         """Add a row that comes from no file, after the check that a line needs no more."""
@@ -271,24 +273,37 @@ class _Table:
 
     def add(self, number: int, fields: list[str]) -> None:
         """Check one row of as many cells as there are columns; `number` is its line, 0 when it has none."""
-        padded = [*fields, ""]
-        key = self._pick_facts(padded)
+        fields.append("")
+        key = self._pick_facts(fields)
+        name, path, size_text, t_text, sha256 = self._pick_own(fields)
+        fields.pop()
         facts = self._facts.get(key)
         if facts is None:
-            facts = self._facts[key] = _parse_facts(dict(zip(_CACHED, key, strict=True)))
-        name, path, size_text, t_text, sha256 = self._pick_own(padded)
-        faults: Faults = []
-        _parse(faults, "id", check_id, name, required=True)
-        _parse(faults, "path", cells.parse_path, path, required=True)
-        size = _parse(faults, "bytes", cells.parse_count, size_text)
-        t = _parse(faults, "t", cells.parse_count, t_text)
-        _parse(faults, "sha256", cells.parse_sha256, sha256)
-        values, shared_faults = facts
-        if faults or shared_faults:
-            self._report(number, name, faults + shared_faults)
-        if name:
-            self._note_id(number, name)
+            facts = self._facts[key] = self._parse_facts(key, fields)
+        values, shared_faults, texts = facts
+        for index, text in zip(self._repeated, texts, strict=True):
+            fields[index] = text  # one text in memory for all rows that repeat it
+        size = t = None
+        try:
+            check_id(name)
+            cells.parse_path(path)
+            if size_text:
+                size = cells.parse_count(size_text)
+            if t_text:
+                t = cells.parse_count(t_text)
+            if sha256:
+                cells.parse_sha256(sha256)
+        except CellError:
+            self._report(number, name, _own_faults(name, path, size_text, t_text, sha256))
+        if shared_faults:
+            self._report(number, name, shared_faults)
+        if self._ids.setdefault(name.lower(), len(self._rows)) != len(self._rows) and name:
+            self._report_repeated(number, name)
         self._rows.append(Row(name, path, *values, size, t, self._columns, tuple(fields), number))
+
+    def _parse_facts(self, key: tuple[str, ...], fields: list[str]) -> tuple[Facts, Faults, tuple[str, ...]]:
+        values, faults = _parse_facts(dict(zip(_CACHED, key, strict=True)))
+        return values, faults, tuple(fields[index] for index in self._repeated)
 
     def finish(self, *, allow_empty: bool = False) -> list[Row]:
         """Return the rows, or raise all problems."""
@@ -299,11 +314,8 @@ class _Table:
             raise SheetError(self._problems, self._where)
         return self._rows
 
-    def _note_id(self, number: int, name: str) -> None:
-        index = self._ids.setdefault(name.lower(), len(self._rows))
-        if index == len(self._rows):
-            return
-        first = self._rows[index]
+    def _report_repeated(self, number: int, name: str) -> None:
+        first = self._rows[self._ids[name.lower()]]
         at = f" on line {first.line}" if first.line else ""
         same = f"{name!r} is there already{at}"
         if first.id != name:
@@ -315,6 +327,17 @@ class _Table:
         for column, error in faults:
             where = f"{self._where}: {place}" + (f": {column}" if column else "")
             self._problems.append(Problem(where, error.message, error.fix))
+
+
+def _own_faults(name: str, path: str, size: str, t: str, sha256: str) -> Faults:
+    """Name all that is wrong with the `_OWN` cells of a row."""
+    faults: Faults = []
+    _parse(faults, "id", check_id, name, required=True)
+    _parse(faults, "path", cells.parse_path, path, required=True)
+    _parse(faults, "bytes", cells.parse_count, size)
+    _parse(faults, "t", cells.parse_count, t)
+    _parse(faults, "sha256", cells.parse_sha256, sha256)
+    return faults
 
 
 def _parse_facts(text: dict[str, str]) -> tuple[Facts, Faults]:

@@ -44,6 +44,11 @@ def read_fake(path: Path) -> list[FakeHeader]:
 
 
 @pytest.fixture
+def fake_reader() -> Callable[[Path], list[FakeHeader]]:
+    return read_fake
+
+
+@pytest.fixture
 def make_image() -> Callable[..., Path]:
     def make(path: Path, *, scenes: list[dict[str, Any]] | None = None, **facts: Any) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +64,7 @@ def make_image() -> Callable[..., Path]:
         }
         text = json.dumps([{**usual, **facts, **scene} for scene in (scenes or [{}])])
         if path.name.endswith(".zarr"):
-            path.mkdir()
+            path.mkdir(exist_ok=True)
             path = path / "zarr.json"
         path.write_text(text)
         return path
