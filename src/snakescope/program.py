@@ -7,6 +7,7 @@ calls it with file names and values, and reads its exit status.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -26,16 +27,15 @@ def add_image_facts(parser: argparse.ArgumentParser) -> None:
 
 
 def triple(text: str) -> tuple[float, float, float]:
-    """Read ``z,y,x`` as three numbers above 0."""
+    """Read ``z,y,x`` as three numbers above 0; ``y,x``, for images without a z axis, gives NaN for z."""
     parts = text.split(",")
-    if len(parts) != 3:
-        raise argparse.ArgumentTypeError(f"found {text!r}; expected three numbers z,y,x")
     try:
-        z, y, x = (float(part) for part in parts)
+        sizes = [float(part) for part in parts]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"found {text!r}; expected three numbers z,y,x") from None
-    if not min(z, y, x) > 0:
-        raise argparse.ArgumentTypeError(f"found {text!r}; expected numbers above 0")
+        sizes = []
+    if len(sizes) not in (2, 3) or not all(0 < size < math.inf for size in sizes):
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected three numbers above 0, z,y,x")
+    z, y, x = sizes if len(sizes) == 3 else (math.nan, *sizes)
     return z, y, x
 
 
