@@ -17,7 +17,7 @@ AXES = "tczyx"
 Triple = tuple[float | None, float | None, float | None]
 UNKNOWN: Triple = (None, None, None)
 
-# Names and signs of length units as the formats write them, in micrometres; NFKC form (one kind of µ and Å), lower case.
+# Length units as the formats write them, in micrometres: lower case, in NFKC form (one kind of µ and of Å).
 _MICROMETRES = {
     "m": 1e6, "meter": 1e6, "metre": 1e6,
     "dm": 1e5, "decimeter": 1e5,

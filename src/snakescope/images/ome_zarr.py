@@ -119,7 +119,6 @@ def _header(path: Path, group: Path, scene: int, size: int) -> ImageHeader:
     where = _layout(path, multiscale, shape)
     scale = _scale(multiscale, where)
     channels = named(str(c.get("label") or "") for c in (attributes.get("omero") or {}).get("channels", []))
-    counts = dict(zip(where.axes, where.shape, strict=True))
     return ImageHeader(
         path=path,
         format="ome-zarr",
@@ -128,7 +127,7 @@ def _header(path: Path, group: Path, scene: int, size: int) -> ImageHeader:
         dtype=dtype,
         voxel_size_um=(scale.get("z"), scale.get("y"), scale.get("x")),
         time_step_s=scale.get("t"),
-        channels=channels if len(channels) == counts.get("c", 1) else (),
+        channels=channels if len(channels) == where.count("c") else (),
         bytes=size,
         scene=scene,
         scene_name=str(multiscale["name"]) if multiscale.get("name") else None,

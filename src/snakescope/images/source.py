@@ -57,6 +57,10 @@ class Layout:
         """Samples along each of `axes`."""
         return tuple(self._size(a) * (self._size("s") if a == "c" else 1) for a in self.axes)
 
+    def count(self, axis: str) -> int:
+        """Return the samples of the image along one of `tczyx`; 1 where it does not have the axis."""
+        return self.shape[self.axes.index(axis)] if axis in self.axes else 1
+
     def cut(self, array: Cuttable, t: int, c: int) -> NDArray[np.generic]:
         """Read one volume, (z, y, x) or (y, x), in native byte order."""
         channel, sample = divmod(c, self._size("s"))
@@ -66,7 +70,8 @@ class Layout:
         kept = [a for a in self.source if a in "zyx"]
         volume = volume.transpose([kept.index(a) for a in "zyx" if a in kept])
         volume = volume.reshape([self._size(a) for a in self.axes if a in "zyx"])
-        return np.ascontiguousarray(volume, dtype=volume.dtype.newbyteorder("="))
+        mapped = isinstance(array, np.memmap)  # what is handed out must outlive the file, and be writable
+        return np.array(volume, volume.dtype.newbyteorder("="), order="C", copy=True if mapped else None)
 
 
 def layout(path: Path, axes: str, shape: tuple[int, ...], *, squeeze: str = "") -> Layout:

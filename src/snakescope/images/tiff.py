@@ -180,7 +180,7 @@ def _header(path: Path, tif: TiffFile, series: TiffPageSeries, scene: int, ome: 
         dtype=np.dtype(series.dtype).newbyteorder("=").name,
         voxel_size_um=(z if "z" in where.axes else None, y, x),
         time_step_s=step if "t" in where.axes else None,
-        channels=channels if len(channels) == dict(zip(where.axes, where.shape, strict=True)).get("c", 1) else (),
+        channels=channels if len(channels) == where.count("c") else (),
         bytes=tif.filehandle.size,
         scene=scene,
         scene_name=name or None,
