@@ -52,7 +52,8 @@ def spot_response(volume: NDArray[np.generic], sigma_px: Floats, method: Method)
     Returns
     -------
     float32, same shape, in grey values: an isolated Gaussian spot of the same sigma has its height above the
-    background as peak value (up to sampling, which lowers it by a few per cent below sigma = 1.5 voxels).
+    background as peak value. Sampling lowers it by up to 5 % at sigma = 1.5 voxels; `dog` raises it by 7 % at
+    sigma = 2 and 2 % at 4, as TrackMate counts the image as blurred already.
     """
     levels = volume.astype(np.float32)
     levels -= np.float32(np.median(_sample(levels)))
