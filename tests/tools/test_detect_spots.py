@@ -173,9 +173,7 @@ def test_max_spots_keeps_the_best() -> None:
 # --- against TrackMate ------------------------------------------------------------------------------------------
 
 
-def compare(
-    movie: NDArray[np.uint8], reference: Path, radius: float, method: Method, threshold: float | None
-) -> Floats:
+def compare(movie: NDArray[np.uint8], reference: Path, radius: float, method: Method, least: float | None) -> Floats:
     """Distances of TrackMate's spots to ours, ours over TrackMate's quality, and our number of spots."""
     spots = read_trackmate(reference, (1, 1, 1)).spots
     found = [detect_volume(frame, (1, 1), radius, method=method, threshold=least)[0] for frame in movie]
