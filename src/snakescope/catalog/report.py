@@ -116,8 +116,10 @@ def render_report(report: CollectReport) -> str:
         _listing("problems", [str(problem) for problem in report.problems]),
         _listing("cells differ from the files", [str(problem) for problem in report.disagreements]),
         _listing("cells brought up to date", [_change(change) for change in report.changes]),
-        _listing("rows whose file is gone (kept)", [f"{name}: {path}" for name, path in report.vanished]),
-        _listing("rows not collected this time (kept)", [f"{name}: {path}" for name, path in report.not_collected]),
+        _listing("rows kept though their file is gone", [f"{name}: {path}" for name, path in report.vanished]),
+        _listing(
+            "rows kept that were not collected this time", [f"{name}: {path}" for name, path in report.not_collected]
+        ),
         _listing("left out", [f"{path}: {reason}" for path, reason in report.skipped]),
         _leftovers(report),
     ]
@@ -169,7 +171,9 @@ def _naming(proposal: Proposal) -> str:
 def _listing(title: str, items: Sequence[str]) -> str:
     if not items:
         return ""
-    return "\n".join([f"{len(items)} {title}:", *(f"  {item}" for item in items[:_ITEMS]), *_rest(len(items) - _ITEMS)])
+    return "\n".join(
+        [f"{title} ({len(items)}):", *(f"  {item}" for item in items[:_ITEMS]), *_rest(len(items) - _ITEMS)]
+    )
 
 
 def _rest(count: int, what: str = "more") -> list[str]:

@@ -104,7 +104,7 @@ def test_nothing_is_dropped_without_being_counted(study: Path, make_image: Make,
     assert len(reasons) == 4
     text = render_report(report)
     assert "1 images in 1 files" in text
-    assert "4 could not be read:" in text
+    assert "could not be read (4):" in text
     assert "image formats that are not read: .png 1" in text
     assert "other files: (no suffix) 1, .txt 2" in text
     assert "excluded by '*.nothing': 0 (it fits nothing)" in text

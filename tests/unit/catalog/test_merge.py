@@ -90,7 +90,7 @@ def test_where_the_file_says_otherwise_the_sheet_is_kept_and_it_is_told(study: S
         "    Empty the cell to take the file's value.",
     ]
     assert study.row("a")["voxel_size_um"] == "0.3,0.108,0.108"
-    assert "2 cells differ from the files" in render_report(report)
+    assert "cells differ from the files (2):" in render_report(report)
     study.edit("a", voxel_size_um="")
     assert study.collect().changes[0].new == "0.3,0.1,0.1"
 
@@ -134,7 +134,7 @@ def test_vanished_files_are_told_and_kept(study: Study, make_image: Make, tmp_pa
     assert report.vanished == [("b", "raw/b.tif")]
     assert report.not_collected == [("c", "raw/c.tif")]
     assert [row.id for row in read_sheet(study.sheet).rows] == ["a", "b", "c", "d"]
-    assert "1 rows whose file is gone (kept):\n  b: raw/b.tif" in render_report(report)
+    assert "rows kept though their file is gone (1):\n  b: raw/b.tif" in render_report(report)
 
 
 def test_ids_given_by_hand_stay_and_are_not_given_again(study: Study, make_image: Make) -> None:
