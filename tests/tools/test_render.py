@@ -18,7 +18,9 @@ from snakescope.errors import InputError
 from snakescope.synthetic import generate_llsm
 
 
-def scene(shape: tuple[int, int, int], frames: int = 1, voxel: tuple[float | None, float, float] = (0.3, 0.1, 0.1)):
+def scene(
+    shape: tuple[int, int, int], frames: int = 1, voxel: tuple[float | None, float, float] = (0.3, 0.1, 0.1)
+) -> render_scene.Projections:
     return render_scene.Projections(
         frames=tuple(range(frames)),
         xy=np.zeros((frames, *shape[1:]), np.float32),
