@@ -70,6 +70,8 @@ class Timeline:
 
     def _voxel_size(self) -> tuple[float | None, float, float]:
         z_um, y_um, x_um = self._facts.voxel_size_um or self.header.voxel_size_um
+        if z_um is None or math.isnan(z_um):  # the flag gave y and x alone
+            z_um = self.header.voxel_size_um[0]
         unknown = [axis for axis, size in (("z", z_um), ("y", y_um), ("x", x_um)) if size is None]
         if not self.has_z:
             unknown = [axis for axis in unknown if axis != "z"]

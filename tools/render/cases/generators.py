@@ -53,9 +53,9 @@ def flat_movie(folder: Path, *, frames: int) -> Inputs:
 
 
 def wide_plane(folder: Path, *, width: int, height: int) -> Inputs:
-    """One large plane of noise with a bright line across the middle."""
-    plane = np.random.default_rng(0).poisson(20, (height, width)).astype(np.uint16)
-    plane[height // 2] = 900
+    """One large dark plane with a bright line, one pixel wide, across at a quarter of the height."""
+    plane = np.full((height, width), 20, np.uint16)
+    plane[height // 4] = 900
     return {"image": _write(folder / "plane.tif", plane, "YX")}
 
 
@@ -69,6 +69,17 @@ def panel_grey(outputs: Paths, inputs: Inputs, *, picture: str, panel: int, at: 
     inside = _panels(outputs[picture])[panel]
     row, column = (round(share * (size - 1)) for share, size in zip(at, inside.shape[:2], strict=True))
     return float(inside[row, column].mean())
+
+
+def brightest(outputs: Paths, inputs: Inputs, *, picture: str, panel: int) -> float:
+    """Grey level (0 to 255) of the brightest row of a panel, averaged along it."""
+    return float(_row_means(outputs[picture], panel).max())
+
+
+def brightest_row(outputs: Paths, inputs: Inputs, *, picture: str, panel: int) -> float:
+    """Where the brightest row of a panel is, as a share of its height."""
+    rows = _row_means(outputs[picture], panel)
+    return float(rows.argmax() + 0.5) / len(rows)
 
 
 def panel_height(outputs: Paths, inputs: Inputs, *, picture: str, panel: int) -> float:
@@ -125,6 +136,10 @@ def movie_brightest(outputs: Paths, inputs: Inputs, *, frame: int, axis: int) ->
 def kilobytes(outputs: Paths, inputs: Inputs, *, picture: str) -> float:
     """Size of an output file."""
     return outputs[picture].stat().st_size / 1000
+
+
+def _row_means(path: Path, panel: int) -> NDArray[np.float64]:
+    return np.asarray(_panels(path)[panel].mean(axis=(1, 2)))
 
 
 def _panels(path: Path) -> list[NDArray[np.uint8]]:
