@@ -15,11 +15,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from snakescope.images import Image, ImageHeader, ImageWriter, create_image, open_image
 
 from psf import PsfKind, PsfStack, RadialOtf, Triple, check_fits, half_width_um, load_psf, transfer_function
 from richardson_lucy import Blur, Shape, Volume, richardson_lucy
 from snakescope.errors import InputError, Problem, problem
+from snakescope.images import Image, ImageHeader, ImageWriter, create_image, open_image
 from snakescope.program import add_image_facts, run_program
 
 Edges = Literal["padded", "periodic"]

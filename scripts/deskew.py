@@ -13,12 +13,13 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from snakescope.images import ImageHeader, create_image, open_image
 
 from snakescope.errors import InputError, Problem, problem
+from snakescope.images import ImageHeader, create_image, open_image
 from snakescope.program import add_image_facts, run_program
 
 
@@ -70,7 +71,7 @@ def deskew(
     return sheared
 
 
-def _shift_plane(plane: NDArray[np.generic], start: float, fill: float, out: NDArray[np.generic]) -> None:
+def _shift_plane(plane: NDArray[Any], start: float, fill: float, out: NDArray[Any]) -> None:
     """Write plane[:, start + i] to out[:, i] by linear interpolation, `fill` outside the plane."""
     out[...] = fill
     base = math.floor(start)
@@ -80,8 +81,8 @@ def _shift_plane(plane: NDArray[np.generic], start: float, fill: float, out: NDA
     if first >= last:
         return
     exact = np.float32 if plane.dtype.itemsize <= 2 or plane.dtype == np.float32 else np.float64
-    left = plane[:, base + first : base + last].astype(exact)
-    right = plane[:, base + first + 1 : base + last + 1].astype(exact)
+    left: NDArray[Any] = plane[:, base + first : base + last].astype(exact)
+    right: NDArray[Any] = plane[:, base + first + 1 : base + last + 1].astype(exact)
     right -= left
     right *= share
     right += left

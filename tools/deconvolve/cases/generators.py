@@ -1,5 +1,6 @@
 """Blurred images of known objects with their PSFs, and what to measure in the result."""
 
+# ruff: noqa: ARG001 - every check takes outputs and inputs
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 from scipy.signal import fftconvolve
 
 from snakescope.images import open_image
@@ -112,11 +114,19 @@ def far_light(outputs: Paths, inputs: Paths, *, at: list[float], distance: float
 
 def likeness_to_truth(outputs: Paths, inputs: Paths, *, t: int, c: int) -> float:
     """Correlation of the result with the truth, both smoothed over the 3 x 3 x 3 neighbourhood."""
-    from scipy.ndimage import uniform_filter
+    return _likeness(_result(outputs, t, c), inputs, t, c)
 
+
+def likeness_gained(outputs: Paths, inputs: Paths, *, t: int, c: int) -> float:
+    """By how much the result is more like the truth than the image was."""
+    with open_image(inputs["image"]) as image:
+        blurred = _likeness(image.volume(t, c).astype(np.float64), inputs, t, c)
+    return _likeness(_result(outputs, t, c), inputs, t, c) - blurred
+
+
+def _likeness(volume: NDArray[np.float64], inputs: Paths, t: int, c: int) -> float:
     truth = np.load(inputs["image"].parent / "truth.npy")[t, c]
-    found, wanted = (uniform_filter(volume, 3).ravel() for volume in (_result(outputs, t, c), truth))
-    return float(np.corrcoef(found, wanted)[0, 1])
+    return float(np.corrcoef(*(uniform_filter(v, 3).ravel() for v in (volume, truth)))[0, 1])
 
 
 def channel_ratio(outputs: Paths, inputs: Paths, *, t: int = 0) -> float:
