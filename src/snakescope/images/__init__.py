@@ -3,7 +3,7 @@
 Importing this package imports numpy only; tifffile, zarr and the vendors' readers follow when a file needs them.
 """
 
-from snakescope.images.header import AXES, ImageHeader
+from snakescope.images.header import AXES, ImageHeader, disagreements
 from snakescope.images.image import Image, open_image, read_headers
 from snakescope.images.write import ImageWriter, create_image, store_image
 
@@ -13,6 +13,7 @@ __all__ = [
     "ImageHeader",
     "ImageWriter",
     "create_image",
+    "disagreements",
     "open_image",
     "read_headers",
     "store_image",

@@ -136,6 +136,26 @@ def regular_step(times: Sequence[float], tolerance: float = 0.1) -> float | None
     return round_off(mean)
 
 
+def disagreements(
+    header: ImageHeader, voxel_size_um: Triple | None, time_step_s: float | None, tolerance: float = 1e-3
+) -> list[str]:
+    """Say where given values differ from what the file says, by more than `tolerance` of it.
+
+    Returns
+    -------
+    One line for each, such as ``voxel size x: the file says 0.1 µm, 0.2 µm was given``; none for what either does
+    not know.
+    """
+    given = dict(zip(("z", "y", "x"), voxel_size_um or UNKNOWN, strict=True))
+    pairs = [(f"voxel size {a}", own, given[a], "µm") for a, own in zip("zyx", header.voxel_size_um, strict=True)]
+    pairs.append(("time step", header.time_step_s, time_step_s, "s"))
+    return [
+        f"{what}: the file says {own:g} {unit}, {other:g} {unit} was given"
+        for what, own, other, unit in pairs
+        if own is not None and other is not None and abs(own - other) > tolerance * own
+    ]
+
+
 def named(channels: Iterable[str | None]) -> tuple[str, ...]:
     """Return channel names; empty when none is given, ``channel N`` for the odd one that is missing."""
     names = [(name or "").strip() for name in channels]

@@ -22,7 +22,9 @@ _WRITE_AGAIN = "Write the store again, or copy all of it from its source."
 def read_headers(path: Path) -> list[ImageHeader]:
     """Return one header for each image of the store."""
     size = _bytes(path)
-    return [_header(path, group, scene, size) for scene, group in enumerate(_images(path))]
+    headers = [_header(path, group, scene, size) for scene, group in enumerate(_images(path))]
+    _check_complete(path)
+    return headers
 
 
 def open_source(path: Path, scene: int) -> Source:
@@ -34,6 +36,22 @@ def open_source(path: Path, scene: int) -> Source:
     folder = group / str(multiscale["datasets"][0]["path"])
     array = zarr.open_array(folder, mode="r")
     return Source(_layout(path, multiscale, tuple(array.shape)), array, lambda: None)
+
+
+def _check_complete(path: Path) -> None:
+    """Count the pixel files of a store that says how many it has, as ours do (see `write`); others do not say."""
+    file = next((path / name for name in ("zarr.json", ".zattrs") if (path / name).is_file()), path)
+    content = _json(path, file)
+    own = content.get("attributes", content).get("snakescope")
+    expected = own.get("pixel_files") if isinstance(own, dict) else None
+    if not isinstance(expected, int):
+        return
+    found = 0
+    for level in _multiscale(path, path)["datasets"]:
+        for _, _, names in os.walk(path / str(level["path"])):
+            found += sum(not name.startswith(".") and name != "zarr.json" for name in names)
+    if found < expected:
+        raise problem(path, f"lacks {expected - found} of its {expected} pixel files", _WRITE_AGAIN)
 
 
 def _bytes(path: Path) -> int:
@@ -53,6 +71,8 @@ def _images(path: Path) -> list[Path]:
         if names is None:
             names = sorted((p.name for p in path.iterdir() if p.name.isdigit()), key=int)
         return [path / str(name) for name in names]
+    if not attributes:
+        raise problem(path, "is a Zarr group without any metadata: its writing was stopped", _WRITE_AGAIN)
     if "plate" in attributes or "well" in attributes:
         raise problem(path, "is a plate or well, not an image", "Give the path of a field in it, such as PLATE/A/1/0.")
     raise problem(path, "is a Zarr group without OME-Zarr image metadata (no multiscales)", _WRITE_AGAIN)

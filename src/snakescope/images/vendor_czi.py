@@ -30,8 +30,8 @@ _COPY_AGAIN = "The copy is incomplete or the file is damaged: copy it again from
 def read_headers(path: Path) -> list[ImageHeader]:
     """Return one header for each scene."""
     with _opened(path) as file:
-        root = ElementTree.fromstring(file.metadata().encode())  # noqa: S314 - expat stops entity bombs itself
         scenes = _scenes(path, file)
+        root = ElementTree.fromstring(file.metadata().encode())  # noqa: S314 - expat stops entity bombs itself
         names = [scene.get("Name") for scene in root.iterfind(".//Dimensions/S/Scenes/Scene")]
         return [
             _header(path, file, root, planes, number, names[number] if number < len(names) else None)
@@ -114,7 +114,7 @@ def _scenes(path: Path, file: Any) -> list[_Planes]:
             scenes.setdefault(scene, []).append((place, entry))
     if not scenes:
         raise problem(path, "is a CZI without any image", _COPY_AGAIN)
-    _check_complete(path, (entry for blocks in scenes.values() for _, entry in blocks))
+    _check_complete(path, file, (entry for blocks in scenes.values() for _, entry in blocks))
     found = [_planes(blocks) for _, blocks in sorted(scenes.items())]
     missing = sum(planes.missing() for planes in found)
     if missing:
@@ -133,18 +133,28 @@ def _planes(blocks: list[Any]) -> _Planes:
     return _Planes(blocks, axes, start, shape, np.result_type(*{np.dtype(e.dtype).base for _, e in blocks}))
 
 
-def _check_complete(path: Path, entries: Iterable[Any]) -> None:
-    """Compare where the last sub-block ends with the size of the file."""
+def _check_complete(path: Path, file: Any, entries: Iterable[Any]) -> None:
+    """Compare where the last segments end with the size of the file: sub-blocks, directories, XML, attachments."""
     size = path.stat().st_size
-    last = max(entries, key=lambda entry: int(entry.file_position))
-    end = int(last.file_position) + _SEGMENT_HEAD
-    if end <= size:
-        with path.open("rb") as raw:
-            raw.seek(last.file_position)
-            _, _, used = struct.unpack("<16sqq", raw.read(_SEGMENT_HEAD))
-        end += int(used)
+    header = file.header
+    positions = [header.directory_position, header.metadata_position, header.attachment_directory_position]
+    positions.append(max(int(entry.file_position) for entry in entries))
+    end = max(_segment_end(path, int(position)) for position in positions if position)
+    if end <= size and header.attachment_directory_position:
+        ends = [_segment_end(path, int(entry.file_position)) for entry in file.attachment_directory]
+        end = max([end, *ends])
     if end > size:
-        raise problem(path, f"is cut short: it has {size:,} bytes, its pixels end at byte {end:,}", _COPY_AGAIN)
+        raise problem(path, f"is cut short: it has {size:,} bytes, its content ends at byte {end:,}", _COPY_AGAIN)
+
+
+def _segment_end(path: Path, position: int) -> int:
+    with path.open("rb") as raw:
+        raw.seek(position)
+        head = raw.read(_SEGMENT_HEAD)
+    if len(head) < _SEGMENT_HEAD:
+        return position + _SEGMENT_HEAD
+    _, allocated, used = struct.unpack("<16sqq", head)
+    return position + _SEGMENT_HEAD + int(used or allocated)
 
 
 def _pixels(entry: Any) -> NDArray[Any]:
