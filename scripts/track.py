@@ -88,6 +88,7 @@ def _link_laptrack(frame: NDArray[np.int64], places_um: NDArray[np.float64], opt
     first = np.searchsorted(frame, frames)
     tracker = LapTrack(
         cutoff=options.cutoff(None),
+        alternative_cost_percentile=100,  # with 90, as in TrackMate, few candidates leave pairs within reach unlinked
         gap_closing_cutoff=options.cutoff(options.gap_distance_um) if options.gap_frames else False,
         gap_closing_max_frame_count=options.gap_frames + 1,
         splitting_cutoff=options.cutoff(options.split_distance_um) if options.splitting else False,
