@@ -1,7 +1,6 @@
 # What every compiled rule does around its tool. POSIX sh, run by bash on the host or by any sh in an image.
 #
-#   job_begin    STEP UNIT RECORD LOG FACTS SNAKEMAKE   start a job; FACTS is the compiled part of its record,
-#                                              SNAKEMAKE the version that runs it
+#   job_begin    STEP UNIT RECORD LOG FACTS    start a job; FACTS is the compiled part of its record
 #   job_samples  ID...                         the rows of a group; a job over one row needs no such line
 #   job_source   PORT KNOWN PATH...             inputs from the sheet; KNOWN = sha256 | record path | - (hash now)
 #   job_shared   PORT KEY PATH                  an input that many jobs share: hashed once for the study
@@ -126,7 +125,7 @@ _host() { # -> _h: name of this machine
 }
 
 job_begin() {
-    job_step=$1 job_unit=$2 job_record=$3 job_log=$4 job_facts=$5 job_snakemake=$6
+    job_step=$1 job_unit=$2 job_record=$3 job_log=$4 job_facts=$5
     job_inputs='' job_outputs='' job_rows='' job_argv='' job_stage='' job_dir='' job_ports='' job_cpu0=''
     job_failed=${job_log%.log}.failed.json
     _json "$job_unit"
@@ -328,12 +327,14 @@ _write() { # FILE STATUS RC
     elif [ -n "${CONDA_PREFIX-}" ]; then
         _json "${CONDA_PREFIX##*/}" && _environment="\"kind\": \"conda\", \"name\": $_r"
     fi
+    _snakemake=null
+    if [ -n "${SNAKESCOPE_SNAKEMAKE-}" ]; then _json "$SNAKESCOPE_SNAKEMAKE" && _snakemake=$_r; fi
     _json "$job_unit" && _unit=$_r
     _json "$job_host" && _h=$_r
     _tmp=$1.$job_host.$$
     {
         printf '{\n  "schema": 1,\n  "status": "%s",\n  "unit": %s,\n  "samples": [%s],\n' "$2" "$_unit" "$job_samples"
-        printf '  "step": "%s",\n  "snakemake": "%s",\n' "$job_step" "$job_snakemake"
+        printf '  "step": "%s",\n  "snakemake": %s,\n' "$job_step" "$_snakemake"
         printf '  "started_at": "%s",\n  "ended_at": "%s",\n  "wall_s": %s,\n' "$job_started" "$_t" "$_wall"
         printf '  "cpu_s": %s,\n  "exit_code": %s,\n  "host": %s,\n  "scheduler": %s,\n' "$_cpu" "$3" "$_h" "$_scheduler"
         printf '  "environment": {%s},\n  "tool_version_observed": %s,\n' "$_environment" "$_version"

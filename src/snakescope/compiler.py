@@ -60,15 +60,15 @@ class Rule:
     optional: list[list[dict[str, Any]]] = field(default_factory=list)
 
 
-def compile_pipeline(pipeline: Pipeline, study: Path, assets: Path) -> dict[str, str]:
+def compile_pipeline(pipeline: Pipeline, study: Path) -> dict[str, str]:
     """Compile a pipeline.
 
     Parameters
     ----------
     pipeline
         A checked pipeline.
-    study, assets
-        Folders by which a tool's own program is named: relative to the study, or to the shipped files.
+    study
+        Study folder; programs below it are named relative to it.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def compile_pipeline(pipeline: Pipeline, study: Path, assets: Path) -> dict[str,
     records for each step, and the plan.
     """
     name = pipeline.spec.name
-    rules = [build_rule(pipeline, step, study, assets) for step in pipeline.steps.values()]
+    rules = [build_rule(pipeline, step, Places(study)) for step in pipeline.steps.values()]
     texts = {layout.rule_file(name, rule.step.name): _rule_text(pipeline, rule) for rule in rules}
     texts |= {
         layout.step_facts_file(name, rule.step.name): json_text(step_facts(pipeline, rule.step)) for rule in rules
@@ -93,7 +93,16 @@ def json_text(value: Any) -> str:
 # ---------------------------------------------------------------------------- building a rule
 
 
-def build_rule(pipeline: Pipeline, step: Step, study: Path, assets: Path) -> Rule:
+@dataclass(frozen=True)
+class Places:
+    """How a rule names files that are not its own: as they lie in a study folder, unless said otherwise."""
+
+    study: Path
+    job_sh: str = layout.JOB_SH
+    facts: str | None = None
+
+
+def build_rule(pipeline: Pipeline, step: Step, places: Places) -> Rule:
     """Build the rule of one step."""
     unit = f"{{{step.wildcard}}}"
     ports = step.tool.spec.outputs
@@ -103,11 +112,12 @@ def build_rule(pipeline: Pipeline, step: Step, study: Path, assets: Path) -> Rul
     }
     outputs["record"] = Output(layout.record(unit, step.name))
     inputs: dict[str, str | Lookup] = {port: _input(pipeline, step, port) for port in step.wires}
-    program = _own_program(step, study, assets)
-    if program and "{" not in program:
-        inputs["program"] = program  # a study's own script: editing it reruns the step
-    command = _Command(step, program)
-    calls = [*_opening(step), *(f"job_output {port} {{output.{port}:q}}" for port in ports)]
+    program = _own_program(step, places.study)
+    if program:
+        inputs["program"] = program  # editing it makes the step run again
+    command = _Command(step)
+    facts = places.facts or layout.step_facts_file(pipeline.spec.name, step.name)
+    calls = [*_opening(step, places.job_sh, facts), *(f"job_output {port} {{output.{port}:q}}" for port in ports)]
     calls.append("job_run " + " ".join(command.words))
     params = {**_param_values(step), **_source_params(step), **command.params}
     return Rule(step, inputs, outputs, params, calls, command.optional)
@@ -123,25 +133,18 @@ def _input(pipeline: Pipeline, step: Step, port: str) -> str | Lookup:
     return Lookup("inputs" if isinstance(wire, StepWire) else "declared", (step.name, port))
 
 
-def _own_program(step: Step, study: Path, assets: Path) -> str | None:
-    """How the rule names a script: below the study, or below the shipped files (``{ASSETS}``)."""
-    spec = step.tool.spec
-    if spec.script is None:
-        return None
+def _own_program(step: Step, study: Path) -> str | None:
+    """Path of a script that lies beside its descriptor, in the study or elsewhere; None for the shipped programs."""
     if step.tool.script_sha256 is None:
-        return f"{{ASSETS:q}}/scripts/{spec.script}"
-    path = step.tool.folder / spec.script
-    if study != assets and path.is_relative_to(study):
-        return shlex.quote(path.relative_to(study).as_posix())
-    if path.is_relative_to(assets):
-        return f"{{ASSETS:q}}/{shlex.quote(path.relative_to(assets).as_posix())}"
-    return shlex.quote(path.as_posix())
+        return None
+    path = step.tool.folder / str(step.tool.spec.script)
+    return (path.relative_to(study) if path.is_relative_to(study) else path).as_posix()
 
 
-def _opening(step: Step) -> Iterator[str]:
+def _opening(step: Step, job_sh: str, facts: str) -> Iterator[str]:
+    yield f". {brace(shlex.quote(job_sh))}"
     unit = f"{{wildcards.{step.wildcard}:q}}"
-    yield ". {JOB_SH:q}"
-    yield f"job_begin {step.name} {unit} {{output.record:q}} {{log:q}} {{FACTS:q}}/{step.name}.json {{SNAKEMAKE}}"
+    yield f"job_begin {step.name} {unit} {{output.record:q}} {{log:q}} {brace(shlex.quote(facts))}"
     if step.over:
         yield "job_samples {params.samples:q}"
     for port, wire in step.wires.items():
@@ -211,16 +214,16 @@ def word(value: Any) -> str | int | float:
 class _Command:
     """The words of a step's command as Snakemake text, with the parameters that these words look up."""
 
-    def __init__(self, step: Step, program: str | None) -> None:
+    def __init__(self, step: Step) -> None:
         self.step = step
         self.params: dict[str, Any] = {}
         self.optional: list[list[dict[str, Any]]] = []
-        self.words = list(self._script(program) if program else self._argv())
+        self.words = list(self._script() if step.tool.spec.script else self._argv())
 
-    def _script(self, program: str) -> Iterator[str]:
-        yield "{PYTHON:q}"
-        yield program
+    def _script(self) -> Iterator[str]:
         spec = self.step.tool.spec
+        own = self.step.tool.script_sha256 is not None
+        yield "python {input.program:q}" if own else f"python -m snakescope.program {Path(str(spec.script)).stem}"
         for port in self.step.wires:
             yield f"--{flag(port)} {_place(self.step, port)}"
             if spec.inputs[port].facts:
@@ -286,7 +289,7 @@ class _Command:
             "out": f'"$out_{name}"',
             "param": f"{{params.{name}:q}}",
             "threads": "{threads}",
-            "python": "{PYTHON:q}",
+            "python": "python",
         }[kind]
 
 
@@ -322,25 +325,37 @@ def quote_literal(value: Any, lookup_prefix: str = "lambda wildcards: ") -> str:
     return f"{lookup_prefix}{text}" if isinstance(value, str) and ("{" in value or "}" in value) else text
 
 
+LINE = 88  # snakefmt's
+
+
 def _rule_text(pipeline: Pipeline, rule: Rule) -> str:
     step = rule.step
     spec = step.tool.spec
     name = pipeline.spec.name
     unit = f"{{{step.wildcard}}}"
+    message = f"{step.name} {{wildcards.{step.wildcard}}}: {brace(spec.name)}"
     lines = [
         f"# GENERATED from {layout.pipeline_file(name)} and tools/{spec.id}/tool.yaml -- do not edit.",
         f"# To change it, edit those files and run: snakescope compile {name}",
         "",
         "",
         f"rule {step.name}:",
-        *_section("input", [f"{key}={_value(step, value)}" for key, value in rule.inputs.items()]),
-        *_section("output", [f"{key}={_output(value)}" for key, value in rule.outputs.items()]),
-        *_section("log", [quote_literal(layout.log(unit, step.name), "")]),
-        f"    benchmark:\n        {quote_literal(layout.benchmark(unit, step.name), '')}",
-        *_section("params", [f"{key}={_value(step, value)}" for key, value in rule.params.items()]),
+        *_section("input", {key: _value(step, value) for key, value in rule.inputs.items()}),
+        *_section("output", {key: _output(value) for key, value in rule.outputs.items()}),
+        "    log:",
+        f"        {quote_literal(layout.log(unit, step.name), '')},",
+        "    benchmark:",
+        f"        {quote_literal(layout.benchmark(unit, step.name), '')}",
+        *(
+            [f"    conda:\n        {quote_literal(f'../../{spec.environment.conda}')}"]
+            if spec.environment.conda
+            else []
+        ),
         f"    threads: {spec.resources.threads}",
-        *_section("resources", list(_resources(step))),
-        f"    message:\n        {quote_literal(f'{step.name} {{wildcards.{step.wildcard}}}: {brace(spec.name)}', '')}",
+        *_section("resources", _resources(step)),
+        *_section("params", {key: _value(step, value) for key, value in rule.params.items()}),
+        "    message:",
+        f"        {quote_literal(message, '')}",
         "    shell:",
         '        """',
         *(f"        {_block(line)}" for line in rule.calls),
@@ -349,8 +364,21 @@ def _rule_text(pipeline: Pipeline, rule: Rule) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _section(name: str, items: list[str]) -> list[str]:
-    return [f"    {name}:", *(f"        {item}," for item in items)] if items else []
+def _section(name: str, items: Mapping[str, str]) -> list[str]:
+    return [f"    {name}:", *(_item(key, value) for key, value in items.items())] if items else []
+
+
+def _item(key: str, value: str) -> str:
+    """One named value, folded where a line would be too long, as snakefmt folds it."""
+    line = f"        {key}={value},"
+    head, bracket, rest = value.partition("(")
+    if len(line) - 1 <= LINE or not bracket or not rest.endswith(")"):
+        return line
+    inside = rest[:-1]
+    if len(inside) + 12 <= LINE:
+        return f"        {key}={head}(\n            {inside}\n        ),"
+    arguments = ",\n            ".join(inside.split(", "))
+    return f"        {key}={head}(\n            {arguments},\n        ),"
 
 
 def _value(step: Step, value: Any) -> str:
@@ -368,21 +396,24 @@ def _output(output: Output) -> str:
     return f"temp({text})" if output.temporary else text
 
 
-def _resources(step: Step) -> Iterator[str]:
-    for name, snakemake_name in (("mem_mb", "mem_mb"), ("runtime_min", "runtime"), ("disk_mb", "disk_mb")):
-        if getattr(step.tool.spec.resources, name) is not None:
-            call = f'plan.resource("{step.name}", "{name}", wildcards.{step.wildcard}, attempt)'
-            yield f"{snakemake_name}=lambda wildcards, attempt: {call}"
-    if step.tool.spec.resources.gpus:
-        yield f"gpu={step.tool.spec.resources.gpus}"
+def _resources(step: Step) -> dict[str, str]:
+    resources = step.tool.spec.resources
+    names = {"mem_mb": "mem_mb", "runtime_min": "runtime", "disk_mb": "disk_mb"}
+    calls = {
+        snakemake_name: f'plan.resource("{step.name}", "{name}", wildcards.{step.wildcard}, attempt)'
+        for name, snakemake_name in names.items()
+        if getattr(resources, name) is not None
+    }
+    texts = {name: f"lambda wildcards, attempt: {call}" for name, call in calls.items()}
+    return texts | ({"gpu": str(resources.gpus)} if resources.gpus else {})
 
 
 def _block(line: str) -> str:
     """A shell line inside a triple-quoted Python text; long commands are folded at their flags."""
     escaped = line.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    if len(escaped) < 100:
+    if len(escaped) < LINE:
         return escaped
-    return re.sub(r" (?=--[a-z])", " \\\\\\\\\n            ", escaped)
+    return re.sub(r" (?=--[a-z])", " \\\\\\\\\n        ", escaped)
 
 
 def plan(pipeline: Pipeline, rules: list[Rule]) -> dict[str, Any]:

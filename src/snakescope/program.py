@@ -1,7 +1,8 @@
 """What the programs in ``scripts/`` share: their common flags, one-line errors, and their version.
 
 A program is a plain argparse command. It knows nothing about Snakemake, sheets or records; a rule
-calls it with file names and values, and reads its exit status.
+calls it with file names and values, and reads its exit status. The shipped programs are run by name:
+``python -m snakescope.program deskew --image ...``.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from snakescope import __version__
+from snakescope import __version__, layout
 from snakescope.errors import SnakescopeError
 
 
@@ -62,3 +64,18 @@ def run_program(main: Callable[[Sequence[str] | None], None]) -> None:
     except MemoryError as error:
         print(f"error: out of memory: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def run_shipped(name: str) -> None:
+    """Run one of the shipped programs as if its file had been given to Python; the arguments are the process's."""
+    path = layout.assets() / "scripts" / f"{name}.py"
+    if not path.is_file():
+        print(f"error: snakescope ships no program {name!r}", file=sys.stderr)
+        sys.exit(2)
+    sys.argv = [str(path), *sys.argv[2:]]
+    sys.path[0] = str(path.parent)
+    runpy.run_path(str(path), run_name="__main__")
+
+
+if __name__ == "__main__":
+    run_shipped(sys.argv[1] if len(sys.argv) > 1 else "")

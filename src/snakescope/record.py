@@ -67,7 +67,7 @@ class JobRecord:
     unit: str
     samples: tuple[str, ...]
     step: str
-    snakemake: str
+    snakemake: str | None
     started_at: str
     ended_at: str
     wall_s: float | None

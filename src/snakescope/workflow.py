@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -255,6 +257,17 @@ class Plan:
         for step in self.steps:
             for unit, rows in self.units(step).items():
                 yield step, unit, rows
+
+
+def prepare_jobs(snakemake_version: str) -> None:
+    """Tell the jobs of this process what no rule says, so that moving an installation makes nothing run again.
+
+    A tool's ``python`` is the one that runs Snakemake, unless conda or an image brings its own; the version of
+    Snakemake goes into the records.
+    """
+    own = os.path.dirname(sys.executable)  # noqa: PTH120 - not resolved: a virtual environment is a link
+    os.environ["PATH"] = os.pathsep.join([own, os.environ.get("PATH", os.defpath)])
+    os.environ["SNAKESCOPE_SNAKEMAKE"] = snakemake_version
 
 
 def _agreed(values: Sequence[Any]) -> Any:

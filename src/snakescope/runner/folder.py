@@ -17,8 +17,6 @@ from snakescope.pipeline import Pipeline, read_pipeline
 from snakescope.samples import Sheet, read_sheet
 from snakescope.tool.base import Model, near_miss, parse, read_yaml
 
-COPIED = ("config", "workflow", "profiles", "rules")
-
 
 class StudyConfig(Model):
     """``config/config.yaml``."""
@@ -109,7 +107,7 @@ def _files_of(assets: Path, pipeline: str) -> Iterator[tuple[Path, str]]:
         layout.pipeline_file(pipeline),
         *(
             str(p.relative_to(assets))
-            for part in ("workflow", "profiles", f"rules/{pipeline}")
+            for part in ("workflow", "profiles", "envs", f"rules/{pipeline}")
             for p in _walk(assets / part)
         ),
     ]
@@ -154,7 +152,7 @@ def compile_study(study: Study, name: str | None = None, *, check: bool = False)
     The files that were stale.
     """
     pipeline = study.pipeline(name)
-    texts = compile_pipeline(pipeline, study.root.resolve(), layout.assets().resolve())
+    texts = compile_pipeline(pipeline, study.root.resolve())
     stale = list(_compare(study.root, texts))
     folder = study.root / layout.RULES / pipeline.spec.name
     leftover = [path for path in sorted(folder.glob("*")) if f"{path.relative_to(study.root)}" not in texts]

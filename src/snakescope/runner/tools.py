@@ -16,7 +16,7 @@ from typing import Any
 
 from snakescope import layout
 from snakescope.check import check_rows
-from snakescope.compiler import Lookup, Rule, build_rule, json_text, plan, step_facts
+from snakescope.compiler import Lookup, Places, build_rule, json_text, plan, step_facts
 from snakescope.errors import InputError, Problem, SnakescopeError, problem
 from snakescope.images import read_headers
 from snakescope.pipeline import FileWire, Pipeline, PipelineSpec, SheetWire, Step, StepSpec, Wire, check_params
@@ -99,7 +99,7 @@ def run_tool(
     if misfits:
         raise InputError(_in_terms_of_flags(where, misfits))
     count = min(threads or tool.spec.resources.threads, os.cpu_count() or 1)
-    return _execute(build_rule(pipeline, step, Path("/nowhere"), layout.assets()), pipeline, sheet, out, count)
+    return _execute(pipeline, sheet, out, count)
 
 
 def _bad_inputs(where: str, tool: Tool, inputs: Mapping[str, Sequence[Path]]) -> list[Problem]:
@@ -209,34 +209,38 @@ def _in_terms_of_flags(where: str, problems: Sequence[Problem]) -> list[Problem]
     return told
 
 
-def _execute(rule: Rule, pipeline: Pipeline, sheet: Sheet, out: Path, threads: int) -> ToolRun:
-    step = rule.step
+def _execute(pipeline: Pipeline, sheet: Sheet, out: Path, threads: int) -> ToolRun:
+    (step,) = pipeline.steps.values()
     unit = sheet.rows[0].cell("series") if step.over else sheet.rows[0].id
-    looked_up = Plan(plan(pipeline, [rule]), sheet)
-
-    def value(raw: Any) -> Any:
-        return getattr(looked_up, raw.method)(*raw.arguments, unit) if isinstance(raw, Lookup) else raw
-
     outputs = {port: out / spec.file for port, spec in step.tool.spec.outputs.items()}
     record, log = out / "record.json", out / "log.txt"
     _make_folder(out)
     with tempfile.TemporaryDirectory(prefix="snakescope-") as folder:
-        Path(folder, f"{step.name}.json").write_text(json_text(step_facts(pipeline, step)), encoding="utf-8")
+        facts = Path(folder, "facts.json")
+        facts.write_text(json_text(step_facts(pipeline, step)), encoding="utf-8")
+        rule = build_rule(pipeline, step, Places(Path.cwd(), str(layout.assets() / layout.JOB_SH), str(facts)))
+        looked_up = Plan(plan(pipeline, [rule]), sheet)
+
+        def values(raw: Mapping[str, Any]) -> _Namespace:
+            return _Namespace(
+                {
+                    name: getattr(looked_up, item.method)(*item.arguments, unit) if isinstance(item, Lookup) else item
+                    for name, item in raw.items()
+                }
+            )
+
         names = {
-            "input": {name: value(raw) for name, raw in rule.inputs.items()},
-            "params": {name: value(raw) for name, raw in rule.params.items()},
-            "output": {**{port: str(path) for port, path in outputs.items()}, "record": str(record)},
-            "wildcards": {step.wildcard: unit},
+            "input": values(rule.inputs),
+            "params": values(rule.params),
+            "output": _Namespace({**{port: str(path) for port, path in outputs.items()}, "record": str(record)}),
+            "wildcards": _Namespace({step.wildcard: unit}),
             "log": str(log),
             "threads": threads,
-            "PYTHON": sys.executable,
-            "ASSETS": str(layout.assets()),
-            "JOB_SH": str(layout.assets() / layout.JOB_SH),
-            "FACTS": folder,
-            "SNAKEMAKE": "none",
         }
-        script = "\n".join(_ShellFormatter().format(call, **_dotted(names)) for call in rule.calls)
-        done = subprocess.run(["sh", "-c", script], check=False, stdin=subprocess.DEVNULL)
+        script = "\n".join(_ShellFormatter().format(call, **names) for call in rule.calls)
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        environment = {**os.environ, "PATH": path}
+        done = subprocess.run(["sh", "-c", script], check=False, stdin=subprocess.DEVNULL, env=environment)
     if done.returncode != 0:
         raise ToolFailedError(f"{step.name}: {reason(log).removeprefix('error: ')}\n    Whole log: {log}")
     return ToolRun(outputs, record, log)
@@ -254,10 +258,6 @@ def _make_folder(out: Path) -> None:
 class _Namespace:
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.__dict__.update(values)
-
-
-def _dotted(names: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _Namespace(value) if isinstance(value, dict) else value for key, value in names.items()}
 
 
 class _ShellFormatter(Formatter):

@@ -211,7 +211,10 @@ class Param(Model):
 
 
 class Environment(Model):
-    """Where the program runs. Empty: in the environment that snakescope itself runs in, the only one there is yet."""
+    """Where the program runs when Snakemake deploys software; otherwise, where snakescope itself runs."""
+
+    conda: Annotated[str, StringConstraints(pattern=r"^envs/[A-Za-z0-9_-]+\.yaml$")] | None = None
+    """Conda environment file under ``envs/``."""
 
 
 class Resources(Model):

@@ -1,0 +1,51 @@
+# GENERATED from config/pipelines/llsm_tracking.yaml and tools/measure/tool.yaml -- do not edit.
+# To change it, edit those files and run: snakescope compile llsm_tracking
+
+
+rule measure:
+    input:
+        table="results/{series}/track/tracks.csv",
+    output:
+        tracks="results/{series}/measure/tracks_measured.csv",
+        spots="results/{series}/measure/spots_measured.csv",
+        record="records/{series}/measure.json",
+    log:
+        "logs/{series}/measure.log",
+    benchmark:
+        "benchmarks/{series}/measure.tsv"
+    conda:
+        "../../envs/snakescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: plan.resource(
+            "measure", "mem_mb", wildcards.series, attempt
+        ),
+        runtime=lambda wildcards, attempt: plan.resource(
+            "measure", "runtime_min", wildcards.series, attempt
+        ),
+    params:
+        samples=lambda wildcards: plan.samples("measure", wildcards.series),
+        channel=0,
+        msd_lags=4,
+        least_spots=5,
+        least_spots_alpha=8,
+    message:
+        "measure {wildcards.series}: Measure tracks"
+    shell:
+        """
+        . workflow/job.sh
+        job_begin measure {wildcards.series:q} {output.record:q} {log:q} rules/llsm_tracking/measure.json
+        job_samples {params.samples:q}
+        job_upstream table table {input.table:q}
+        job_output tracks {output.tracks:q}
+        job_output spots {output.spots:q}
+        job_run python -m snakescope.program measure \\
+        --table {input.table:q} \\
+        --channel={params.channel:q} \\
+        --msd-lags={params.msd_lags:q} \\
+        --least-spots={params.least_spots:q} \\
+        --least-spots-alpha={params.least_spots_alpha:q} \\
+        --out-tracks "$out_tracks" \\
+        --out-spots "$out_spots" \\
+        --threads {threads}
+        """
