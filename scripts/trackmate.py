@@ -68,8 +68,8 @@ def read_trackmate(path: Path, voxel_size_um: tuple[float, float, float] | None 
     Parameters
     ----------
     voxel_size_um
-        z, y, x, for a file whose spatial unit is the pixel, which cannot be read without it; a file in a unit
-        of length is taken at its word.
+        z, y, x (z is NaN in 2D), for a file whose spatial unit is the pixel, which cannot be read without it; a
+        file in a unit of length is taken at its word.
 
     Raises
     ------
@@ -120,6 +120,12 @@ def _lengths(
             f"{path}: Model.spatialunits",
             "found pixels and no pixel size; expected micrometres",
             "Give the voxel size (voxel_size_um in the sheet, or --voxel-size-um Z,Y,X).",
+        )
+    if np.isnan(voxel_size_um[0]) and image.get("nslices", "1") != "1":
+        raise problem(
+            f"{path}: Settings.ImageData.nslices",
+            f"found {image['nslices']} planes and no voxel size along z",
+            "Give the voxel size as z,y,x.",
         )
     written = [float(image.get(name, "1")) for name in ("voxeldepth", "pixelheight", "pixelwidth")]
     return tuple(size / step for size, step in zip(voxel_size_um, written, strict=True))

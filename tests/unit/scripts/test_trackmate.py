@@ -133,6 +133,13 @@ def test_a_file_in_pixels_without_a_voxel_size_is_rejected(tmp_path: Path) -> No
         read_trackmate(session(tmp_path, units="pixel"))
 
 
+def test_a_stack_in_pixels_needs_the_voxel_size_along_z(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found 4 planes and no voxel size along z"):
+        read_trackmate(session(tmp_path, units="pixel"), (np.nan, 0.2, 0.1))
+    flat = read_trackmate(session(tmp_path, units="pixel", planes=1), (np.nan, 0.2, 0.1)).spots
+    assert flat[["y_um", "x_um"]].iloc[0].tolist() == pytest.approx([0.6, 0.2])
+
+
 def test_an_image_of_one_plane_has_no_z(tmp_path: Path) -> None:
     assert read_trackmate(session(tmp_path, planes=1)).spots["z_um"].isna().all()
 
