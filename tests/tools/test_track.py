@@ -15,6 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+import detect_spots
 import track
 from detect_spots import detect_volume
 from snakescope.errors import InputError
@@ -237,7 +238,7 @@ def test_the_same_spots_give_the_same_bytes(tmp_path: Path) -> None:
     assert first == [(tmp_path / name).read_bytes() for name in ("t.csv", "t.xml")]
 
 
-def label_file(path: Path, labels: NDArray[Any]) -> Path:
+def movie_file(path: Path, labels: NDArray[Any]) -> Path:
     facts = {"voxel_size_um": (None, 1.0, 1.0), "time_step_s": 300.0, "labels": True}
     with create_image(path, axes="tyx", shape=labels.shape, dtype="uint16", **facts) as image:  # type: ignore[arg-type]
         for t, frame in enumerate(labels):
@@ -249,7 +250,7 @@ def test_label_images_of_single_time_points_are_linked_across_files(tmp_path: Pa
     labels = np.zeros((3, 20, 20), np.uint16)
     for t in range(3):
         labels[t, 4 + t : 8 + t, 5:9] = 9 - t
-    files = [label_file(tmp_path / f"{t}.ome.zarr", labels[t : t + 1]) for t in range(3)]
+    files = [movie_file(tmp_path / f"{t}.ome.zarr", labels[t : t + 1]) for t in range(3)]
     table, graph = run(tmp_path, "--labels", *files, "--t-index", 0, 1, 2, "--max-distance-um", 2)
     assert frames_of(table) == [[0, 1, 2]]
     assert table["y_um"].tolist() == [5.5, 6.5, 7.5]
@@ -289,11 +290,10 @@ def test_faketracks_from_the_image_to_tracks_as_trackmate(
 ) -> None:
     """TrackMate 3.4.2: DoG 2.5 px, threshold 4 (40 here), 15 px, one missing frame, splitting and merging."""
     folder = shared_data / "faketracks_trackmate"
-    parts = []
-    for t, frame in enumerate(tifffile.imread(folder / "FakeTracks.tif")):
-        spots, _ = detect_volume(frame, (1, 1), 2.5, method="dog", threshold=40)
-        parts += [(t, *place) for place in spots["places_px"]]
-    ours = csv_file(tmp_path / "points.csv", points(parts))
+    movie = movie_file(tmp_path / "movie.ome.zarr", tifffile.imread(folder / "FakeTracks.tif"))
+    ours = tmp_path / "points.csv"
+    detection = ("--radius-um", "2.5", "--method", "dog", "--threshold", "40")
+    detect_spots.main(["--image", str(movie), "--out-points", str(ours), *detection])
     flags = ("--max-distance-um", 15, "--gap-frames", 1, "--splitting", "true", "--merging", merging)
     table, graph = run(tmp_path, "--points", ours, *flags)
     reference = read_trackmate(folder / "FakeTracks_example1.xml", (1, 1, 1))
@@ -339,7 +339,7 @@ def test_divisions_of_real_cells_are_found_as_by_hand(tmp_path: Path, shared_dat
     folder = shared_data / "c2c12_tracks"
     labels = tifffile.imread(folder / "labels_original.tif")
     flags = ("--max-distance-um", 25, "--split-distance-um", 30, "--splitting", "true", "--gap-frames", 1)
-    table, graph = run(tmp_path, "--labels", label_file(tmp_path / "labels.ome.zarr", labels), *flags)
+    table, graph = run(tmp_path, "--labels", movie_file(tmp_path / "labels.ome.zarr", labels), *flags)
     label = dict(zip(graph["node_ids"].tolist(), graph["node_props"]["label"]["values"].tolist(), strict=True))
     write_ctc(tmp_path / "res", "mask", *ctc_tracks(labels, table.assign(label=table["spot_id"].map(label))))
     truth = pd.read_csv(folder / "tracks.csv").assign(label=lambda one: one["track_id"])
