@@ -210,7 +210,7 @@ def _montage_caption(scene: Projections, drawn: int) -> str:
 
 
 def _overlay_caption(scene: Projections, lines: TrackLines) -> str:
-    tracks = f"{lines.count} track{'' if lines.count == 1 else 's'}"
+    tracks = f"{lines.count or 'no'} track{'' if lines.count == 1 else 's'}"
     dotted = " (dotted across gaps)" if lines.gap.any() else ""
     return f"{tracks}{dotted} · maximum over {_some(len(scene.frames), scene.total)} · {_size(scene)}"
 

@@ -12,6 +12,10 @@ import tifffile
 
 import measure
 from snakescope.errors import InputError
+from snakescope.tool.base import parse, read_yaml
+from snakescope.tool.spec import ToolSpec
+
+ROOT = Path(__file__).resolve().parents[2]
 
 HEADER = "tree_id,track_id,parent_track_ids,spot_id,frame,t_s,z_um,y_um,x_um,radius_um,quality,intensity"
 MSD = measure.MsdSettings()
@@ -44,8 +48,8 @@ def test_msd_counts_pairs_by_frames_across_a_gap() -> None:
 
 
 def test_diffusion_coefficient_ignores_a_constant_offset() -> None:
-    lag = np.arange(1, 5)
-    msd = 2 * 3 * 0.05 * lag * 0.5 + 0.04
+    lag = np.arange(1.0, 5.0)
+    msd: measure.Floats = 2 * 3 * 0.05 * lag * 0.5 + 0.04
     assert measure.diffusion_coefficient(msd, 3, 0.5) == pytest.approx(0.05)
     assert math.isnan(measure.diffusion_coefficient(msd[:1], 3, 0.5))
 
@@ -73,8 +77,8 @@ def test_short_tracks_have_no_diffusion_coefficient_and_no_exponent() -> None:
 def test_track_of_one_spot_has_no_speed_and_no_straightness(tmp_path: Path) -> None:
     tracks, spots = run(tmp_path, ["0,0,,0,3,6,1,1,1,0.2,1,50"])
     assert tracks.loc[0, ["n_spots", "frame_start", "path_length_um", "mean_intensity"]].tolist() == [1, 3, 0, 50]
-    assert tracks.loc[0, ["straightness", "mean_speed_um_s", "max_speed_um_s", "msd_alpha"]].isna().all()
-    assert spots.loc[0, ["step_um", "speed_um_s"]].isna().all()
+    assert tracks[["straightness", "mean_speed_um_s", "max_speed_um_s", "msd_alpha"]].isna().all(axis=None)
+    assert spots[["step_um", "speed_um_s"]].isna().all(axis=None)
 
 
 def test_spots_of_different_tracks_are_not_joined(tmp_path: Path) -> None:
@@ -155,3 +159,11 @@ def test_spots_without_radius_need_one(tmp_path: Path) -> None:
     tifffile.imwrite(path, np.zeros((5, 9, 9), np.uint16))
     with pytest.raises(InputError, match="radius_um: empty or not above 0 in 1 rows"):
         run(tmp_path, ["0,0,,0,0,0,2,4,4,,1,"], "--image", str(path), "--voxel-size-um", "1,1,1")
+
+
+def test_descriptor_and_program_agree_on_the_defaults() -> None:
+    descriptor = parse(ToolSpec, read_yaml(ROOT / "tools/measure/tool.yaml"), ROOT / "tools/measure/tool.yaml")
+    program = {action.dest: action.default for action in measure._parser()._actions}
+    for key, param in descriptor.params.items():
+        default = tuple(param.default) if isinstance(param.default, list) else param.default
+        assert program[key] == default, key

@@ -16,6 +16,10 @@ from render_figures import MARGIN_IN, PAGE_IN, TALLEST_IN, montage_grid
 from render_movie import MOST_PIXELS, movie_size
 from snakescope.errors import InputError
 from snakescope.synthetic import generate_llsm
+from snakescope.tool.base import parse, read_yaml
+from snakescope.tool.spec import ToolSpec
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def scene(
@@ -158,3 +162,11 @@ def draw(folder: Path, images: list[Path], *flags: str) -> None:
     outputs = {"montage": "montage.png", "overlay": "overlay.png", "movie": "movie.gif"}
     words = [word for port, name in outputs.items() for word in (f"--out-{port}", str(folder / name))]
     render.main(["--image", *map(str, images), *flags, *words])
+
+
+def test_descriptor_and_program_agree_on_the_defaults() -> None:
+    descriptor = parse(ToolSpec, read_yaml(ROOT / "tools/render/tool.yaml"), ROOT / "tools/render/tool.yaml")
+    program = {action.dest: action.default for action in render._parser()._actions}
+    for key, param in descriptor.params.items():
+        default = tuple(param.default) if isinstance(param.default, list) else param.default
+        assert program[key] == default, key

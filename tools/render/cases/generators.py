@@ -79,20 +79,20 @@ def brightest(outputs: Paths, inputs: Inputs, *, picture: str, panel: int) -> fl
 def brightest_row(outputs: Paths, inputs: Inputs, *, picture: str, panel: int) -> float:
     """Where the brightest row of a panel is, as a share of its height."""
     rows = _row_means(outputs[picture], panel)
-    return float(rows.argmax() + 0.5) / len(rows)
+    return (float(rows.argmax()) + 0.5) / len(rows)
 
 
 def panel_height(outputs: Paths, inputs: Inputs, *, picture: str, panel: int) -> float:
     """Height of a panel over its width."""
     inside = _panels(outputs[picture])[panel]
-    return inside.shape[0] / inside.shape[1]
+    return float(inside.shape[0] / inside.shape[1])
 
 
 def colored_at(outputs: Paths, inputs: Inputs, *, panel: int, axis: int) -> float:
     """Where the coloured pixels of a panel of the overlay lie on average: share of its height (axis 0) or width."""
     inside = _panels(outputs["overlay"])[panel].astype(int)
     colored = np.argwhere(np.ptp(inside, axis=2) > 60)
-    return float(colored[:, axis].mean() + 0.5) / inside.shape[axis]
+    return (float(colored[:, axis].mean()) + 0.5) / int(inside.shape[axis])
 
 
 def colored(outputs: Paths, inputs: Inputs, *, panel: int) -> float:
@@ -104,7 +104,7 @@ def scale_bar(outputs: Paths, inputs: Inputs, *, width_um: float) -> float:
     """Length of the overlay's scale bar in um: the longest white run in the lower third of its first panel."""
     inside = _panels(outputs["overlay"])[0]
     white = (inside[2 * inside.shape[0] // 3 :].min(axis=2) > 250).sum(axis=1)
-    return float(white.max()) * width_um / inside.shape[1]
+    return float(white.max()) * width_um / int(inside.shape[1])
 
 
 def movie_frames(outputs: Paths, inputs: Inputs) -> float:
@@ -130,7 +130,7 @@ def movie_brightest(outputs: Paths, inputs: Inputs, *, frame: int, axis: int) ->
     with Image.open(outputs["movie"]) as movie:
         movie.seek(frame)
         image = np.asarray(movie.convert("L"))[22:-22]
-    return float(np.argwhere(image == image.max())[:, axis].mean() + 0.5) / image.shape[axis]
+    return (float(np.argwhere(image == image.max())[:, axis].mean()) + 0.5) / int(image.shape[axis])
 
 
 def kilobytes(outputs: Paths, inputs: Inputs, *, picture: str) -> float:
