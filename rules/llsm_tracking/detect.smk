@@ -25,6 +25,7 @@ rule detect:
     params:
         radius_um=0.3,
         method="log",
+        threshold=100,
         polarity="bright",
         channel=0,
         subpixel="true",
@@ -41,6 +42,7 @@ rule detect:
         --image {input.image:q} {params.image_facts:q} \\
         --radius-um={params.radius_um:q} \\
         --method={params.method:q} \\
+        --threshold={params.threshold:q} \\
         --polarity={params.polarity:q} \\
         --channel={params.channel:q} \\
         --subpixel={params.subpixel:q} \\

@@ -6,7 +6,6 @@ Patterns are relative to the study folder; they hold ``{unit}`` where the unit's
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 SHEET = "config/samples.tsv"
@@ -16,14 +15,6 @@ SNAKEFILE = "workflow/Snakefile"
 RESULTS, RECORDS, LOGS, BENCHMARKS, RULES = "results", "records", "logs", "benchmarks", "rules"
 SHARED_INPUTS = "records/inputs"
 STATE = ".snakescope"
-
-UNIT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
-UNIT_RULE = "letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 120, without '..'"
-
-
-def is_unit_id(text: str) -> bool:
-    """Whether a text can be the id of a row or group, and so the name of a folder."""
-    return UNIT_ID.fullmatch(text) is not None and ".." not in text
 
 
 def assets() -> Path:

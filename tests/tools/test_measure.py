@@ -76,7 +76,7 @@ def test_short_tracks_have_no_diffusion_coefficient_and_no_exponent() -> None:
 
 def test_track_of_one_spot_has_no_speed_and_no_straightness(tmp_path: Path) -> None:
     tracks, spots = run(tmp_path, ["0,0,,0,3,6,1,1,1,0.2,1,50"])
-    assert tracks.loc[0, ["n_spots", "frame_start", "path_length_um", "mean_intensity"]].tolist() == [1, 3, 0, 50]
+    assert tracks.iloc[0][["n_spots", "frame_start", "path_length_um", "mean_intensity"]].to_list() == [1, 3, 0, 50]
     assert tracks[["straightness", "mean_speed_um_s", "max_speed_um_s", "msd_alpha"]].isna().all(axis=None)
     assert spots[["step_um", "speed_um_s"]].isna().all(axis=None)
 
