@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snakescope.errors import problem
+from snakescope.errors import SnakescopeError, problem
 from snakescope.images.header import (
     UNKNOWN,
     ImageHeader,
@@ -40,8 +41,8 @@ def read_headers(path: Path) -> list[ImageHeader]:
     """Return one header for each image (series) of the file; pyramid levels are not images."""
     with _opened(path) as tif:
         found = _series(path, tif)
-        names = _ome_images(path, tif, len(found))
-        return [_header(path, tif, s, n, names[n]) for n, s in enumerate(found)]
+        stated = _ome_images(path, tif, found)
+        return [_header(path, tif, s, n, stated[n]) for n, s in enumerate(found)]
 
 
 def open_source(path: Path, scene: int) -> Source:
@@ -90,29 +91,27 @@ def _opened(path: Path) -> Iterator[TiffFile]:
     complaints = _Complaints()
     log = tifffile.logger()
     log.addHandler(complaints)
-    propagate, log.propagate = log.propagate, False
     try:
         with tifffile.TiffFile(path) as tif:
             yield tif
+    except SnakescopeError:
+        raise
     except (tifffile.TiffFileError, ValueError, IndexError, KeyError, OSError, EOFError) as error:
-        from snakescope.errors import SnakescopeError
-
-        if isinstance(error, SnakescopeError):
-            raise
         raise problem(path, f"cannot be read as TIFF ({_brief(error)})", _COPY_AGAIN) from error
     finally:
-        log.propagate = propagate
         log.removeHandler(complaints)
     if complaints.found:
         raise problem(path, f"is a damaged TIFF ({complaints.found[0]})", _COPY_AGAIN)
 
 
 class _Complaints(logging.Handler):
-    """Keeps what tifffile logs as an error instead of raising it."""
+    """Keeps what tifffile logs as an error instead of raising it; what other threads read is not its business."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.found: list[str] = []
+        self.thread = threading.get_ident()
+        self.addFilter(lambda record: record.thread == self.thread)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one message, without the object's own name in front."""
@@ -187,13 +186,20 @@ def _header(path: Path, tif: TiffFile, series: TiffPageSeries, scene: int, ome: 
     )
 
 
-def _ome_images(path: Path, tif: TiffFile, count: int) -> list[OmeImage | None]:
-    """Return what the OME-XML says of each series, in the order of the series."""
+def _ome_images(path: Path, tif: TiffFile, series: list[TiffPageSeries]) -> list[OmeImage | None]:
+    """Return what the OME-XML says of each series: by order, or by name where it lists images without pixels."""
     xml = tif.ome_metadata if tif.is_ome else None
     if xml is None:
-        return [None] * count
+        return [None] * len(series)
+    if any(s.kind in ("generic", "uniform") for s in series):
+        found = "has OME-XML that does not fit its planes, so that its axes are unknown"
+        raise problem(path, found, "Give the first or companion file of a set, or write the file again.")
     images = read_ome_xml(path, xml)
-    return [images[n] if n < len(images) else None for n in range(count)]
+    if len(images) == len(series):
+        return list(images)
+    nothing = OmeImage(None, UNKNOWN, None, ())
+    named = {image.name: image for image in images if [i.name for i in images].count(image.name) == 1}
+    return [named.get(s.name, nothing) for s in series]
 
 
 def _imagej_facts(tif: TiffFile) -> tuple[Triple, float | None]:
