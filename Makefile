@@ -38,7 +38,7 @@ compile: install
 	$(BIN)/python -m snakescope.generate
 
 soak: install
-	$(BIN)/python -m pytest -m soak --soak $(PYTEST_ARGS)
+	SNAKESCOPE_SOAK=1 $(BIN)/python -m pytest -m soak -s $(PYTEST_ARGS)
 
 clean:
 	rm -rf demo dist build .pytest_cache .mypy_cache .ruff_cache

@@ -285,7 +285,8 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
 
 _died() { # RC: leave the facts of the failure where Snakemake does not delete them
     trap - EXIT INT TERM
-    if [ -z "$job_stage" ] || [ -d "$job_stage" ]; then # else another run of this job took over
+    # 130: somebody pressed Ctrl-C, which is no failure; no staging folder: another run of this job took over
+    if [ "$1" != 130 ] && { [ -z "$job_stage" ] || [ -d "$job_stage" ]; }; then
         job_outputs=
         _write "$job_failed" failed "$1" || :
     fi

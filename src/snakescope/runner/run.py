@@ -168,11 +168,11 @@ def _follow(study: Study, arguments: Sequence[str], lock: RunLock, *, quiet: boo
             command, cwd=study.root, env=environment, stdout=log, stderr=log, pass_fds=[lock.descriptor],
             stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent,
         )  # fmt: skip
-        with _passing_signals_to(process):
+        with _passing_signals_to(process) as received:
             code = _wait(process, events, state, display)
     display.close()
-    if code != 0 and not state.failures:
-        _explain(code, state, log_path)
+    if code != 0 and (received or not state.failures):
+        _explain(code, state, log_path, stopped=bool(received))
     return state
 
 
@@ -195,20 +195,26 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _passing_signals_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Ctrl-C reaches Snakemake through the terminal; a SIGTERM to us is passed on. Both are waited for."""
-    old_int = signal.signal(signal.SIGINT, lambda *_: None)
-    old_term = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+def _passing_signals_to(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Ctrl-C reaches Snakemake through the terminal; a SIGTERM to us is passed on. Both are waited for and told."""
+    received: list[int] = []
+
+    def terminate(number: int, _: object) -> None:
+        received.append(number)
+        process.send_signal(signal.SIGINT)
+
+    old_int = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    old_term = signal.signal(signal.SIGTERM, terminate)
     try:
-        yield
+        yield received
     finally:
         signal.signal(signal.SIGINT, old_int)
         signal.signal(signal.SIGTERM, old_term)
 
 
-def _explain(code: int, state: RunState, log_path: Path) -> None:
-    """Snakemake ended with an error that no job had."""
-    if code in (-signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL, 130, 143) or state.planned:
+def _explain(code: int, state: RunState, log_path: Path, *, stopped: bool) -> None:
+    """Snakemake was stopped, or ended with an error that no job had."""
+    if stopped or code in (-signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL, 130, 143) or state.planned:
         raise InterruptedRunError(f"the run was stopped after {state.done.total()} jobs; run it again to go on")
     text = log_path.read_text(encoding="utf-8", errors="replace").strip()
     tail = "\n".join(text.splitlines()[-15:])
