@@ -20,7 +20,7 @@ from typing import Any
 from snakescope import layout
 from snakescope.errors import problem
 from snakescope.samples import Row, Sheet, format_number, read_sheet
-from snakescope.tool.expressions import ExpressionError, UnknownValueError, evaluate
+from snakescope.tool.expressions import ExpressionError, UnknownValueError, evaluate_number
 from snakescope.tool.geometry import Geometry, derive
 
 # Used when a resource depends on something that the sheet does not tell.
@@ -146,7 +146,7 @@ class Plan:
             over = tuple(self.steps[first]["over"])
             return [layout.record(self._unit_of_row(over, row.id), first) for row in self.units(step)[unit]]
         digests = (row.cell("sha256") for row in self.units(step)[unit])
-        return [digest.removeprefix("sha256:") or "-" for digest in digests]
+        return [digest.lower() or "-" for digest in digests]
 
     def shared_key(self, step: str, port: str, unit: str) -> str:
         """Name under which the digest of a shared input is kept."""
@@ -205,6 +205,7 @@ class Plan:
             dtype=output.get("dtype"),
             shape=output.get("shape", {}),
             voxel_size_um=output.get("voxel_size_um", {}),
+            axes=output.get("axes"),
         )
 
     def input_geometry(self, step: str, port: str, unit: str) -> Geometry:
@@ -246,7 +247,7 @@ class Plan:
         """A resource of one job, rounded up; grows with each attempt unless the expression itself says how."""
         expression = self.steps[step]["resources"][name]
         try:
-            value = float(evaluate(expression, {**self._names(step, unit), "attempt": attempt}))
+            value = evaluate_number(expression, {**self._names(step, unit), "attempt": attempt})
         except (UnknownValueError, ExpressionError):
             value = UNKNOWN_RESOURCE[name]
         grows = not (isinstance(expression, str) and "attempt" in expression)

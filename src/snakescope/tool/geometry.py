@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from snakescope.tool.expressions import ExpressionError, UnknownValueError, evaluate
+from snakescope.tool.expressions import ExpressionError, UnknownValueError, evaluate_number
 
 AXES = "tczyx"
 ITEMSIZE = {
@@ -66,6 +66,7 @@ def derive(
     dtype: str | None,
     shape: Mapping[str, Any],
     voxel_size_um: Mapping[str, Any],
+    axes: str | None = None,
 ) -> Geometry:
     """Geometry of an output that is like an input but for what its descriptor says.
 
@@ -77,21 +78,31 @@ def derive(
         Values for the expressions: geometry names and parameters.
     dtype, shape, voxel_size_um
         What the descriptor overrides; shape and voxel size by axis, as expressions.
+    axes
+        Pattern of the axes that the output has, where it does not keep all of the input's.
     """
+    kept = source.axes if axes is None or source.axes is None else _kept(source.axes, axes)
     sizes = None
-    if source.axes is not None and source.shape is not None:
-        values = [_value(shape[axis], names) if axis in shape else source.size(axis) for axis in source.axes]
-        sizes = None if None in values else tuple(int(value or 0) for value in values)
+    if kept is not None and source.shape is not None:
+        values = [_value(shape[axis], names) if axis in shape else source.size(axis) for axis in kept]
+        sizes = None if any(value is None or value < 1 for value in values) else tuple(int(v or 0) for v in values)
     z, y, x = (
         _value(voxel_size_um[axis], names) if axis in voxel_size_um else old
         for axis, old in zip("zyx", source.voxel_size_um, strict=True)
     )
-    return Geometry(source.axes, sizes, dtype or source.dtype, (z, y, x), source.time_step_s)
+    z, y, x = (value if value is not None and value > 0 else None for value in (z, y, x))
+    return Geometry(kept, sizes, dtype or source.dtype, (z, y, x), source.time_step_s)
+
+
+def _kept(axes: str, pattern: str) -> str:
+    """The axes of an input that an output has: those of the pattern, but for optional ones that the input lacks."""
+    optional = {axis for axis, mark in re.findall(r"([tczyx])(\??)", pattern) if mark}
+    return "".join(axis for axis in AXES if axis in pattern and (axis in axes or axis not in optional))
 
 
 def _value(expression: str | float, names: Mapping[str, Any]) -> float | None:
     try:
-        return float(evaluate(expression, names))
+        return evaluate_number(expression, names)
     except (UnknownValueError, ExpressionError):
         return None
 

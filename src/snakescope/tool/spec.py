@@ -6,15 +6,17 @@ sheets or Snakemake.
 
 from __future__ import annotations
 
+import keyword
 import math
 import re
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from snakescope.tool.base import SAFE_NAME, Model
-from snakescope.tool.expressions import ExpressionError, compile_expression, names_in
-from snakescope.tool.geometry import ITEMSIZE, axes_choices
+from snakescope.tool.base import SAFE_NAME, Fault, FaultsError, Model, near_miss, short
+from snakescope.tool.expressions import FUNCTIONS, ExpressionError, compile_expression, names_in
+from snakescope.tool.geometry import ITEMSIZE, Geometry, axes_choices
 
 Name = Annotated[str, StringConstraints(pattern=SAFE_NAME, max_length=40)]
 PortType = Literal[
@@ -25,11 +27,19 @@ Format = Literal[
     "png", "gif", "mp4", "txt", "other",
 ]  # fmt: skip
 Fact = Literal["voxel_size_um", "time_step_s", "scene", "t_index"]
+_FACTS: tuple[Fact, ...] = get_args(Fact)
 Scalar = float | int | bool | str
 DIRECTORY_FORMATS = frozenset({"ome-zarr", "geff"})
 IMAGE_TYPES = frozenset({"image", "labels", "mask"})
-GEOMETRY_NAMES = frozenset({"voxels", "volume", "shape", "voxel_size_um", "time_step_s", "itemsize"})
-RESERVED = frozenset({"record", "threads", "log", "out", "python", "script", "row", "sample", "plan", "wildcards"})
+GEOMETRY = Geometry().names()
+# What a compiled rule, an expression or Snakemake's own lists of names already mean by it.
+RESERVED = frozenset(
+    {"record", "threads", "log", "out", "python", "script", "row", "sample", "plan", "wildcards", "program", "samples"}
+    | {"inputs", "rows", "attempt", "scene", "t_index", *GEOMETRY, *FUNCTIONS, *keyword.kwlist}
+    | {"append", "clear", "copy", "count", "extend", "get", "insert", "items", "keys", "pop", "remove", "reverse"}
+    | {"update", "size", "size_gb", "size_kb", "size_mb", "size_files", "size_files_gb", "size_files_kb"}
+    | {"size_files_mb", "size_tempfiles", "temp_size_mb"}
+)
 
 
 def _is_expression(text: str | int | float) -> str | int | float:
@@ -38,6 +48,8 @@ def _is_expression(text: str | int | float) -> str | int | float:
             compile_expression(text)
         except ExpressionError as error:
             raise ValueError(str(error)) from None
+    elif not math.isfinite(text):
+        raise ValueError(f"found {text}; expected a finite number or an expression")
     return text
 
 
@@ -154,14 +166,39 @@ class Param(Model):
         return "default" not in self.model_fields_set
 
     @model_validator(mode="after")
-    def _default_fits(self) -> Self:
-        if self.type == "choice" and not self.choices:
-            raise ValueError("type is choice; expected a list under `choices`")
-        if self.default is not None:
-            message = self.reject(self.default)
-            if message:
-                raise ValueError(f"default: {message}")
+    def _hangs_together(self) -> Self:
+        faults = [*self._misplaced(), *self._empty_range()]
+        message = self.reject(self.default) if self.default is not None and not faults else None
+        if message:
+            faults.append(("default", message, None))
+        if faults:
+            raise FaultsError(faults)
         return self
+
+    def _misplaced(self) -> Iterator[Fault]:
+        if self.type == "choice" and not self.choices:
+            yield "choices", "is missing; type is choice", None
+        if self.type != "choice" and self.choices:
+            yield "choices", f"has no meaning for type {self.type}", "Set type to choice, or remove it."
+        if self.type not in ("number", "integer", "numbers"):
+            for name, bound in self._bounds():
+                yield name, f"found {bound:g}; type {self.type} has no range", "Remove it."
+
+    def _bounds(self) -> list[tuple[str, float]]:
+        bounds = (("min", self.min), ("max", self.max), ("above", self.above), ("below", self.below))
+        return [(name, bound) for name, bound in bounds if bound is not None]
+
+    def _empty_range(self) -> Iterator[Fault]:
+        bounds = dict(self._bounds())
+        yield from (
+            (name, f"found {bound}; expected a number", None) for name, bound in bounds.items() if bound != bound
+        )
+        for low in ("min", "above"):
+            for high in ("max", "below"):
+                if low in bounds and high in bounds:
+                    lowest, highest = bounds[low], bounds[high]
+                    if lowest > highest or (lowest == highest and (low, high) != ("min", "max")):
+                        yield low, f"found {lowest:g} with {high} {highest:g}; no number lies between", None
 
     def reject(self, value: Any) -> str | None:
         """Say why a value is not acceptable; None when it is."""
@@ -169,20 +206,23 @@ class Param(Model):
             return "found null; expected a value" if self.required or self.default is not None else None
         if self.type == "numbers":
             values = value if isinstance(value, list) else [value]
+            if not values:
+                return "found an empty list; expected a number or more"
             return next((text for text in map(self._reject_number, values) if text), None)
         if self.type == "boolean":
-            return None if isinstance(value, bool) else f"found {value!r}; expected true or false"
+            return None if isinstance(value, bool) else f"found {short(value)}; expected true or false"
         if self.type == "choice":
-            return None if value in self.choices else f"found {value!r}; expected one of: {', '.join(self.choices)}"
+            return (
+                None if value in self.choices else f"found {short(value)}; expected one of: {', '.join(self.choices)}"
+            )
         if self.type == "text":
             return self._reject_text(value)
         return self._reject_number(value)
 
     def _reject_text(self, value: Any) -> str | None:
         if not isinstance(value, str):
-            return f"found {value!r}; expected text"
-        bad = sorted({char for char in value if ord(char) < 32 or ord(char) == 127})
-        return f"found the control character {bad[0]!r}; expected one line of text" if bad else None
+            return f"found {short(value)}; expected text"
+        return unfit_text(value)
 
     def _reject_number(self, value: Any) -> str | None:
         wanted = "a whole number" if self.type == "integer" else "a number"
@@ -191,10 +231,11 @@ class Param(Model):
             match = re.fullmatch(r"\s*[-+0-9.eE]+\s*([^\W\d].*|[µ°%].*)", value)
             if match and self.unit:
                 return f"found {value!r} with the unit {match[1]!r}; expected a bare number{unit}"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            return f"found {value!r}; expected {wanted}{unit}"
-        if self.type == "integer" and value != int(value):
-            return f"found {value!r}; expected a whole number{unit}"
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+            return f"found {short(value)}; expected {wanted}{unit}"
+        if self.type == "integer" and not isinstance(value, int):
+            point = ", without a decimal point" if value == int(value) else ""
+            return f"found {value!r}; expected a whole number{point}{unit}"
         return self._reject_range(value, unit)
 
     def _reject_range(self, value: float, unit: str) -> str | None:
@@ -207,7 +248,21 @@ class Param(Model):
         if all(fits for bound, fits, _ in bounds if bound is not None):
             return None
         range_text = " and ".join(f"{word} {bound:g}" for bound, _, word in bounds if bound is not None)
-        return f"found {value!r}; expected a number {range_text}{unit}"
+        wanted = "a whole number" if self.type == "integer" else "a number"
+        return f"found {value!r}; expected {wanted} {range_text}{unit}"
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False
+
+
+def unfit_text(text: str) -> str | None:
+    """Say why a text cannot be one word of a command line: it holds a line end or another control character."""
+    bad = sorted({char for char in text if ord(char) < 32 or ord(char) == 127})
+    return f"found the control character {bad[0]!r}; expected one line of text" if bad else None
 
 
 class Environment(Model):
@@ -303,32 +358,42 @@ class ToolSpec(Model):
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
-        problems = [*self._bad_names(), *self._bad_execution(), *self._bad_references(), *self._bad_expressions()]
-        if problems:
-            raise ValueError("; ".join(problems))
+        faults = [*self._bad_names(), *self._bad_execution(), *self._bad_references(), *self._bad_expressions()]
+        if faults:
+            raise FaultsError(faults)
         return self
 
-    def _bad_names(self) -> list[str]:
-        used = [*self.inputs, *self.params]
-        twice = sorted({name for name in used if used.count(name) > 1})
-        reserved = sorted(RESERVED.intersection([*used, *self.outputs]))
-        files = [port.file for port in self.outputs.values()]
-        return [
-            *(f"the name {name!r} is used for an input and a parameter" for name in twice),
-            *(f"the name {name!r} is reserved" for name in reserved),
-            *(f"two outputs write {file!r}" for file in sorted({file for file in files if files.count(file) > 1})),
-        ]
+    def _bad_names(self) -> Iterator[Fault]:
+        places: dict[str, Iterable[str]] = {"inputs": self.inputs, "outputs": self.outputs, "params": self.params}
+        for place, names in places.items():
+            for name in sorted(RESERVED.intersection(names)):
+                yield f"{place}.{name}", f"the name {name!r} is reserved", f"Call it otherwise, such as {name}_1."
+        for name in sorted(set(self.inputs) & set(self.params)):
+            yield f"params.{name}", f"the name {name!r} is used for an input and a parameter", None
+        for name in sorted({*self.inputs, *self.params} & self._names_of_rule()):
+            place = "inputs" if name in self.inputs else "params"
+            yield f"{place}.{name}", f"the compiled rule uses the name {name!r} itself", "Call it otherwise."
+        seen: dict[str, str] = {}
+        for port, output in self.outputs.items():
+            first = seen.setdefault(output.file, port)
+            if first != port:
+                yield f"outputs.{port}.file", f"found {output.file!r}, which the output {first!r} writes too", None
 
-    def _bad_execution(self) -> list[str]:
+    def _names_of_rule(self) -> set[str]:
+        suffixes = ("key", "known", "facts", *_FACTS)
+        facts = {f"{port}_{suffix}" for port in self.inputs for suffix in suffixes}
+        return facts | {f"out_{port}" for port in self.outputs}
+
+    def _bad_execution(self) -> Iterator[Fault]:
         if (self.command is None) == (self.script is None):
-            return ["expected exactly one of `command` and `script`"]
-        problems = []
+            yield "", "expected exactly one of `command` and `script`", None
+        if self.command is not None and not self.command:
+            yield "command", "found an empty list; expected the program and its arguments", None
         for word in _words(self.command or []):
-            for placeholder in placeholders(word):
-                message = self._bad_placeholder(placeholder)
-                if message:
-                    problems.append(f"command: {message}")
-        return problems
+            messages = [self._bad_placeholder(name) for name in placeholders(word)]
+            if set("{}") & set(re.sub(r"\{[^{}]*\}", "", _without_plain_braces(word))):
+                messages.append(f"found a single brace in {short(word)}; expected a pair, or a doubled one for itself")
+            yield from (("command", message, None) for message in [*messages, unfit_text(word)] if message)
 
     def _bad_placeholder(self, placeholder: str) -> str | None:
         kind, _, name = placeholder.partition(".")
@@ -339,27 +404,27 @@ class ToolSpec(Model):
         if kind not in known or not name:
             return f"found {{{placeholder}}}; expected in.PORT, out.PORT, param.NAME, threads or python in the braces"
         if name not in known[kind]:
-            return f"{{{placeholder}}} names no {kind} (there are: {', '.join(known[kind]) or 'none'})"
+            noun = {"in": "input", "out": "output", "param": "parameter"}[kind]
+            return f"{{{placeholder}}} names no {noun} (there are: {', '.join(known[kind]) or 'none'})"
         if fact and (kind != "in" or fact not in self.inputs[name].facts):
             return f"{{{placeholder}}} needs {fact!r} among the `facts` of that input"
         return None
 
-    def _bad_references(self) -> list[str]:
-        problems = [
-            f"outputs.{name}.like: there is no input {port.like!r}"
-            for name, port in self.outputs.items()
-            if port.like and port.like not in self.inputs
-        ]
+    def _bad_references(self) -> Iterator[Fault]:
+        for name, port in self.outputs.items():
+            if port.like and port.like not in self.inputs:
+                yield f"outputs.{name}.like", f"there is no input {port.like!r}", near_miss(port.like, self.inputs)
         for group in self.one_of:
-            unknown = [name for name in group if name not in self.inputs]
-            fixed = [name for name in group if name in self.inputs and not self.inputs[name].optional]
-            problems += [f"one_of: there is no input {name!r}" for name in unknown]
-            problems += [f"one_of: the input {name!r} must be `optional: true`" for name in fixed]
+            for name in group:
+                if name not in self.inputs:
+                    yield "one_of", f"there is no input {name!r}", near_miss(name, self.inputs)
+                elif not self.inputs[name].optional:
+                    yield "one_of", f"the input {name!r} must be `optional: true`", None
         if self.rembi:
-            unknown_names = sorted(set(re.findall(r"\{(\w+)\}", self.rembi.prose)) - set(self.params))
-            problems += [f"rembi.prose: {{{name}}} is not a parameter" for name in unknown_names]
-        problems += [f"facts: {fact!r} is asked for by {a!r} and {b!r}; give it to one" for fact, a, b in self._twice()]
-        return problems
+            for name in sorted(set(re.findall(r"\{(\w+)\}", self.rembi.prose)) - set(self.params)):
+                yield "rembi.prose", f"{{{name}}} is not a parameter", near_miss(name, self.params)
+        for fact, a, b in self._twice():
+            yield f"inputs.{b}.facts", f"the fact {fact!r} is asked for by {a!r} too", "Give it to one of them."
 
     def _twice(self) -> list[tuple[str, str, str]]:
         """Facts that two inputs ask for which can be wired together: their flags would collide."""
@@ -369,24 +434,42 @@ class ToolSpec(Model):
             (fact, a, b) for a, b in together for fact in sorted(set(self.inputs[a].facts) & set(self.inputs[b].facts))
         ]
 
-    def _bad_expressions(self) -> list[str]:
-        known = {*GEOMETRY_NAMES, *self.params, *self.inputs, "inputs", "rows", "threads", "attempt"}
-        expressions: dict[str, Expression | None] = {
-            "resources.mem_mb": self.resources.mem_mb,
-            "resources.runtime_min": self.resources.runtime_min,
-            "resources.disk_mb": self.resources.disk_mb,
-        }
-        for name, port in self.outputs.items():
-            expressions |= {f"outputs.{name}.shape.{axis}": text for axis, text in port.shape.items()}
-            expressions |= {f"outputs.{name}.voxel_size_um.{axis}": text for axis, text in port.voxel_size_um.items()}
-        expressions |= {f"params.{name}.when": param.when for name, param in self.params.items()}
-        return [
-            f"{where}: unknown name {name!r}"
-            for where, text in expressions.items()
-            if isinstance(text, str)
-            for name in sorted(names_in(compile_expression(text)))
-            if name.split(".")[0] not in known
-        ]
+    def _bad_expressions(self) -> Iterator[Fault]:
+        geometry = {**GEOMETRY, "inputs": dict.fromkeys(self.inputs, GEOMETRY), **dict.fromkeys(self.inputs, GEOMETRY)}
+        names = {**geometry, **dict.fromkeys(self.params), "rows": None, "threads": None}
+        for key in ("mem_mb", "runtime_min", "disk_mb"):
+            yield from _unknown_names(f"resources.{key}", getattr(self.resources, key), {**names, "attempt": None})
+        for port, output in self.outputs.items():
+            for axis, text in output.shape.items():
+                yield from _unknown_names(f"outputs.{port}.shape.{axis}", text, names)
+            for axis, text in output.voxel_size_um.items():
+                yield from _unknown_names(f"outputs.{port}.voxel_size_um.{axis}", text, names)
+        for name, param in self.params.items():
+            yield from _unknown_names(f"params.{name}.when", param.when, dict.fromkeys(self.params))
+
+
+def _unknown_names(where: str, source: Expression | None, names: Mapping[str, Any]) -> Iterator[Fault]:
+    """Names of an expression that will never have a value; `names` is nested as when it is evaluated."""
+    found = sorted(names_in(compile_expression(source))) if isinstance(source, str) else []
+    for name in found:
+        here: Any = names
+        for part in name.split("."):
+            if not isinstance(here, Mapping) or part not in here:
+                known = here if isinstance(here, Mapping) else names
+                yield where, f"unknown name {_as_written(name)!r}", near_miss(part, known) or _there_are(known)
+                break
+            here = here[part]
+        else:
+            if isinstance(here, Mapping):
+                yield where, f"{_as_written(name)!r} is not a value", _there_are(here)
+
+
+def _as_written(name: str) -> str:
+    return f"in.{name.removeprefix('inputs.')}" if name.startswith("inputs.") else name
+
+
+def _there_are(names: Iterable[str]) -> str:
+    return f"There are: {', '.join(names) or 'none'}."
 
 
 def _words(command: list[Argument]) -> list[str]:
@@ -394,6 +477,10 @@ def _words(command: list[Argument]) -> list[str]:
     return [str(word) for word in flat]
 
 
+def _without_plain_braces(word: str) -> str:
+    return word.replace("{{", "").replace("}}", "")
+
+
 def placeholders(word: str) -> list[str]:
     """The names in braces in one word of a command; ``{{`` and ``}}`` stand for plain braces."""
-    return re.findall(r"\{([^{}]*)\}", word.replace("{{", "").replace("}}", ""))
+    return re.findall(r"\{([^{}]*)\}", _without_plain_braces(word))
