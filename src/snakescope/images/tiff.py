@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,7 +78,9 @@ class _Pages:
             return np.asarray(self.series.asarray())[index]
         shape = self.series.shape[: self.lead]
         numbers = np.arange(math.prod(shape)).reshape(shape)[index[: self.lead]]
-        pages = np.asarray(self.tif.asarray(series=self.series, key=[int(n) for n in numbers.flat]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tifffile opens and closes the other files of a set, and warns of it
+            pages = np.asarray(self.tif.asarray(series=self.series, key=[int(n) for n in numbers.flat]))
         pages = pages.reshape((*numbers.shape, *self.series.keyframe.shape))
         whole = (slice(None),) * numbers.ndim
         return np.asarray(pages[(*whole, *index[self.lead :])])
