@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -74,13 +76,27 @@ class _Planes:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
+    @cached_property
+    def by_volume(self) -> dict[tuple[int, int], list[tuple[dict[str, tuple[int, int]], Any]]]:
+        """The sub-blocks of each (t, c), counted from 0: a volume must not search all of a long series."""
+        found: dict[tuple[int, int], list[Any]] = {}
+        first = dict(zip(self.axes, self.start, strict=True))
+        for block in self.blocks:
+            (t, nt), (c, nc) = (block[0].get(a, (0, 1)) for a in "TC")
+            for at in product(range(nt), range(nc)):
+                key = t + at[0] - first.get("T", 0), c + at[1] - first.get("C", 0)
+                found.setdefault(key, []).append(block)
+        return found
+
     def layout(self, path: Path) -> Layout:
         return layout(path, self.axes, self.shape, squeeze="tcz")
 
     def __getitem__(self, index: Index, /) -> NDArray[Any]:
         kept = [n for n, at in zip(self.shape, index, strict=True) if isinstance(at, slice)]
         out = np.zeros(kept, self.dtype)
-        for place, entry in self.blocks:
+        at = dict(zip(self.axes, index, strict=True))
+        t, c = (int(value) if isinstance(value := at.get(a, 0), int) else 0 for a in "TC")
+        for place, entry in self.by_volume.get((t, c), []):
             spots = [
                 (place[a][0] - s, place[a][1]) if a in place else (0, n)
                 for a, s, n in zip(self.axes, self.start, self.shape, strict=True)
