@@ -173,12 +173,19 @@ def size(path: Path) -> int:
 
 
 def reason(log: Path) -> str:
-    """Why a job failed, in one line: the last line of its log that begins with ``error:``, else the last line."""
+    """Why a job failed, in one line: from its log, the last ``error:`` with its indented lines, else the last line."""
     try:
         lines = [
-            line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
+            line.rstrip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
         ]
     except OSError:
         return "it left no log"
-    errors = [line for line in lines if line.lower().startswith(("error:", "error "))]
-    return (errors or lines or ["it said nothing"])[-1]
+    starts = [index for index, line in enumerate(lines) if line.lower().startswith(("error:", "error "))]
+    if not starts:
+        return lines[-1].strip() if lines else "it said nothing"
+    told = lines[starts[-1] : starts[-1] + 1]
+    for line in lines[starts[-1] + 1 :]:
+        if not line.startswith((" ", "\t")):
+            break
+        told.append(line.strip())
+    return " ".join(told)
