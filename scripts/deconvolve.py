@@ -50,15 +50,15 @@ def plan_frame(
 ) -> Frame:
     """Choose the grid of the transform.
 
-    With `padded` edges the volume is extended along each axis by the width that holds 90 % of the PSF's light (and
-    by at least `softening_px` in y and x), so that one side does not see the other. With `periodic` edges, as in
-    cudaDecon, it is only extended to the next size that transforms fast.
+    With `padded` edges the volume is extended along each axis by the width that holds 90 % of the PSF's light, so
+    that one side does not see the other. With `periodic` edges, as in cudaDecon, it is softened over `softening_px`
+    pixels and only extended to the next size that transforms fast.
     """
     extra = [0, 0, 0]
     if edges == "padded":
         widths = half_width_um(psf, 0.9)
         extra = [int(np.ceil(2 * width / size)) for width, size in zip(widths, voxel_um, strict=True)]
-        extra = [extra[0] if shape[0] > 1 else 0, max(extra[1], softening_px), max(extra[2], softening_px)]
+        extra[0] *= shape[0] > 1
     z, y, x = (n + more for n, more in zip(shape, extra, strict=True))
     padded = (fft.next_fast_len(z), fft.next_fast_len(y), fft.next_fast_len(x, real=True))
     return Frame(shape, padded, softening_px if edges == "periodic" else 0)
@@ -300,7 +300,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             z_um=args.psf_z_um,
             xy_um=args.psf_xy_um,
             background=args.psf_background,
-            flat="z" not in header.axes,
+            flat=shape[0] == 1,
         )
         blur, frame = prepare(
             shape,

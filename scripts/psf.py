@@ -207,7 +207,10 @@ def _half_width(profile: NDArray[np.float64], centre: float, share: float) -> fl
 
 
 def check_fits(psf: PsfStack | RadialOtf, shape: tuple[int, ...], voxel_um: Triple, where: str = "psf") -> None:
-    """Refuse a PSF of which 95 % of the light does not fit into the image; wider dim margins are cropped later.
+    """Refuse a PSF that cannot belong to the image by its size: the mark of a voxel size in the wrong unit.
+
+    Too large is one of which 95 % of the light does not fit into the image (wider dim margins are cropped later),
+    too small one that lies within a fifth of a voxel along all axes, though it has more than one voxel itself.
 
     Parameters
     ----------
@@ -218,6 +221,10 @@ def check_fits(psf: PsfStack | RadialOtf, shape: tuple[int, ...], voxel_um: Trip
     """
     widths = half_width_um(psf, 0.95)
     axes = [i for i in range(3) if not (i == 0 and shape[0] == 1 and _is_flat(psf))]
+    if 0 < max(widths[i] / voxel_um[i] for i in axes) < 0.2:
+        found = ", ".join(f"{'zyx'[i]} {2 * widths[i]:.3g} µm in voxels of {voxel_um[i]:.3g} µm" for i in axes)
+        message = f"the PSF is smaller than a voxel of the image: {found}"
+        raise problem(where, message, "Check the voxel sizes of PSF and image, in µm.")
     if all(2 * widths[i] <= shape[i] * voxel_um[i] for i in axes):
         return
     needs = ", ".join(f"{'zyx'[i]} {2 * widths[i]:.3g} µm" for i in axes)

@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 EPSILON = np.float32(np.finfo(np.float32).eps)
 LARGEST_RATIO = np.float32(10)  # cudaDecon's limit on measured / predicted, against a background set too high
-BLOCK_BYTES = 256 * 1024  # of spectrum worked on at a time, so that it stays in a core's own cache
+BLOCK_BYTES = 1024 * 1024  # of spectrum worked on at a time, so that it stays in a core's own cache
 
 
 class Blur:
