@@ -1,7 +1,7 @@
 """Convert an image of any format to OME-Zarr, with true voxel size, time step and channel names.
 
 Called by a rule as ``python convert.py --image FILE [--voxel-size-um Z,Y,X] [--time-step-s S] [--scene N]
---ome-zarr-version 0.5 --out-image STORE --threads N``. The samples are copied as they are.
+--stack-axis z --ome-zarr-version 0.5 --out-image STORE --threads N``. The samples are copied as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snakescope.errors import InputError, Problem
-from snakescope.images import ImageHeader, create_image, disagreements, open_image, read_headers
+from snakescope.images import ImageHeader, StackAxis, create_image, disagreements, open_image, read_headers
 from snakescope.program import add_image_facts, run_program
 
 
@@ -58,6 +58,7 @@ def convert(
     scene: int = 0,
     voxel_size_um: tuple[float, float, float] | None = None,
     time_step_s: float | None = None,
+    stack_axis: StackAxis = "z",
     ome_zarr_version: str = "0.5",
 ) -> ImageHeader:
     """Copy one image to a new OME-Zarr store, one volume in memory at a time.
@@ -70,6 +71,8 @@ def convert(
         Which image of the file, from 0.
     voxel_size_um, time_step_s
         z, y, x in µm and s between frames; they go before what the file says.
+    stack_axis
+        What the planes of a plain TIFF are: slices (z) or frames (t).
     ome_zarr_version
         ``0.5`` or ``0.4``.
 
@@ -82,7 +85,9 @@ def convert(
     InputError
         If the source cannot be read or its voxel size is unknown, or the target exists.
     """
-    with open_image(source, scene=scene, voxel_size_um=voxel_size_um, time_step_s=time_step_s) as image:
+    with open_image(
+        source, scene=scene, voxel_size_um=voxel_size_um, time_step_s=time_step_s, stack_axis=stack_axis
+    ) as image:
         header = image.header
         check_convertible(header)
         with create_image(
@@ -125,11 +130,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--image", type=Path, required=True, metavar="FILE", help="image of any format")
     add_image_facts(parser)
+    parser.add_argument("--stack-axis", choices=["z", "t"], default="z", help="what the planes of a plain TIFF are")
     parser.add_argument("--ome-zarr-version", choices=["0.5", "0.4"], default="0.5")
     parser.add_argument("--out-image", type=Path, required=True, metavar="STORE", help="OME-Zarr store to make")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
-    for own in read_headers(args.image):
+    for own in read_headers(args.image, stack_axis=args.stack_axis):
         if own.scene == args.scene:
             for line in disagreements(own, args.voxel_size_um, args.time_step_s):
                 print(f"warning: {line}; the given value is used")
@@ -139,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         scene=args.scene,
         voxel_size_um=args.voxel_size_um,
         time_step_s=args.time_step_s,
+        stack_axis=args.stack_axis,
         ome_zarr_version=args.ome_zarr_version,
     )
     print("\n".join(describe(written)))

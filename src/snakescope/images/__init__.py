@@ -4,7 +4,7 @@ Importing this package imports numpy only; tifffile, zarr and the vendors' reade
 """
 
 from snakescope.images.header import AXES, ImageHeader, disagreements
-from snakescope.images.image import Image, open_image, read_headers
+from snakescope.images.image import Image, StackAxis, open_image, read_headers
 from snakescope.images.write import ImageWriter, create_image, store_image
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Image",
     "ImageHeader",
     "ImageWriter",
+    "StackAxis",
     "create_image",
     "disagreements",
     "open_image",

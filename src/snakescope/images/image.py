@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from snakescope.errors import SnakescopeError, problem
 from snakescope.images.header import ImageHeader
 from snakescope.images.source import Source
 
+StackAxis = Literal["z", "t"]
 _TELL_SIZE = "Give it in the sample sheet (column voxel_size_um, as z,y,x in µm) or by --voxel-size-um Z,Y,X."
 _MAGIC = {
     b"II*\0": "tiff",
@@ -27,8 +28,15 @@ _MAGIC = {
 _KNOWN = "OME-Zarr, OME-TIFF, TIFF, ND2, LIF or CZI"
 
 
-def read_headers(path: Path) -> list[ImageHeader]:
+def read_headers(path: Path, *, stack_axis: StackAxis = "z") -> list[ImageHeader]:
     """Return the header of each image in a file or store; no pixels are read.
+
+    Parameters
+    ----------
+    path
+        File or OME-Zarr store.
+    stack_axis
+        What the planes of a plain TIFF are, which does not name their axis: slices (z) or frames (t).
 
     Raises
     ------
@@ -38,7 +46,7 @@ def read_headers(path: Path) -> list[ImageHeader]:
     path = Path(path)
     reader = _reader(path)
     try:
-        headers: list[ImageHeader] = reader.read_headers(path)
+        headers: list[ImageHeader] = reader.read_headers(path, **_options(reader, stack_axis))
     except SnakescopeError:
         raise
     except Exception as error:  # a damaged file makes the vendor libraries fail in any way
@@ -54,6 +62,7 @@ def open_image(
     scene: int = 0,
     voxel_size_um: tuple[float, float, float] | None = None,
     time_step_s: float | None = None,
+    stack_axis: StackAxis = "z",
 ) -> Image:
     """Open one image of a file; given values go before what the file says.
 
@@ -65,6 +74,8 @@ def open_image(
         Which image of the file, from 0.
     voxel_size_um, time_step_s
         z, y, x in µm and s between frames; None to take the file's own.
+    stack_axis
+        What the planes of a plain TIFF are, which does not name their axis: slices (z) or frames (t).
 
     Raises
     ------
@@ -72,7 +83,7 @@ def open_image(
         If the file cannot be read or has no such scene.
     """
     path = Path(path)
-    headers = read_headers(path)
+    headers = read_headers(path, stack_axis=stack_axis)
     if not 0 <= scene < len(headers):
         names = ", ".join(f"{h.scene}{f' ({h.scene_name})' if h.scene_name else ''}" for h in headers)
         raise problem(path, f"has no scene {scene}; it has: {names}", "Give one of these as the scene.")
@@ -83,7 +94,8 @@ def open_image(
     if time_step_s is not None and "t" in header.axes:
         header = replace(header, time_step_s=time_step_s)
     try:
-        source: Source = _reader(path).open_source(path, scene)
+        reader = _reader(path)
+        source: Source = reader.open_source(path, scene, **_options(reader, stack_axis))
     except SnakescopeError:
         raise
     except Exception as error:
@@ -187,6 +199,11 @@ def _reader(path: Path) -> ModuleType:
     from snakescope.images import vendor_czi
 
     return vendor_czi
+
+
+def _options(reader: ModuleType, stack_axis: StackAxis) -> dict[str, str]:
+    """Only plain TIFF leaves an axis without a name."""
+    return {"stack_axis": stack_axis} if reader.__name__ == "snakescope.images.tiff" else {}
 
 
 def _kind(path: Path) -> str:

@@ -38,22 +38,25 @@ _PRINT_DPI = (1, 72, 75, 96, 100, 120, 150, 180, 200, 240, 254, 300, 350, 400, 6
 _COPY_AGAIN = "The copy is incomplete or the file is damaged: copy it again from its source."
 
 
-def read_headers(path: Path) -> list[ImageHeader]:
-    """Return one header for each image (series) of the file; pyramid levels are not images."""
+def read_headers(path: Path, stack_axis: str = "z") -> list[ImageHeader]:
+    """Return one header for each image (series) of the file; pyramid levels are not images.
+
+    `stack_axis` is what the planes are where the file does not name their axis: ``z`` or ``t``.
+    """
     with _opened(path) as tif:
         found = _series(path, tif)
         stated = _ome_images(path, tif, found)
-        return [_header(path, tif, s, n, stated[n]) for n, s in enumerate(found)]
+        return [_header(path, tif, s, n, stated[n], _layout(path, s, stack_axis)) for n, s in enumerate(found)]
 
 
-def open_source(path: Path, scene: int) -> Source:
+def open_source(path: Path, scene: int, stack_axis: str = "z") -> Source:
     """Open one image; uncompressed contiguous pixels are mapped, others decoded page by page."""
     import tifffile
 
     tif = tifffile.TiffFile(path)
     try:
         series = tif.series[scene]
-        where = _layout(path, series)
+        where = _layout(path, series, stack_axis)
         offset = series.dataoffset
         if offset is not None and series.transform is None:
             dtype = series.dtype.newbyteorder(tif.byteorder)
@@ -157,17 +160,18 @@ def _check_complete(path: Path, tif: TiffFile, series: TiffPageSeries) -> None:
         raise problem(path, f"is cut short: it has {size:,} bytes, its pixels end at byte {max(ends):,}", _COPY_AGAIN)
 
 
-def _layout(path: Path, series: TiffPageSeries) -> Layout:
-    """Map the axes; one unnamed axis is taken for z, as ImageJ does with a plain stack."""
+def _layout(path: Path, series: TiffPageSeries, stack_axis: str) -> Layout:
+    """Map the axes; one unnamed axis is `stack_axis`, which is z for ImageJ too."""
     axes = series.axes
     unnamed = [a for a in axes if a in "IQR"]
-    if len(unnamed) == 1 and "Z" not in axes:
-        axes = axes.replace(unnamed[0], "Z")
+    if len(unnamed) == 1 and stack_axis.upper() not in axes:
+        axes = axes.replace(unnamed[0], stack_axis.upper())
     return layout(path, axes, series.shape)
 
 
-def _header(path: Path, tif: TiffFile, series: TiffPageSeries, scene: int, ome: OmeImage | None) -> ImageHeader:
-    where = _layout(path, series)
+def _header(
+    path: Path, tif: TiffFile, series: TiffPageSeries, scene: int, ome: OmeImage | None, where: Layout
+) -> ImageHeader:
     if ome is not None:
         size, step, channels, name = ome.voxel_size_um, ome.time_step_s, ome.channels, ome.name
     else:

@@ -35,7 +35,7 @@ def open_source(path: Path, scene: int) -> Source:
     try:
         image, tile = _scenes(path, file)[scene]
         # liffile swaps the colours of a BGR image in its copy of the whole block, so that cannot be mapped
-        array = image.asarray() if image._is_bgr else image.asarray(out="memmap")
+        array = image.asarray() if getattr(image, "_is_bgr", False) else image.asarray(out="memmap")
         return Source(_layout(path, image), _Tile(array, image.dims, tile), file.close)
     except BaseException:
         file.close()

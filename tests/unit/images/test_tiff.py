@@ -196,6 +196,19 @@ def test_a_plain_stack_is_z(tmp_path: Path) -> None:
     assert np.array_equal(volumes(tmp_path / "a.tif")[0, 0], ramp(Z, Y, X))
 
 
+def test_a_plain_stack_is_frames_when_told(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", ramp(9, Y, X))
+    assert read_headers(tmp_path / "a.tif", stack_axis="t")[0].axes == "tyx"
+    with open_image(tmp_path / "a.tif", stack_axis="t", time_step_s=2) as image:
+        assert (image.header.axes, image.header.time_step_s) == ("tyx", 2)
+        assert np.array_equal(image.volume(t=5), ramp(9, Y, X)[5])
+
+
+def test_named_axes_are_never_renamed(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", ramp(9, Y, X), imagej=True, metadata={"axes": "ZYX"})
+    assert read_headers(tmp_path / "a.tif", stack_axis="t")[0].axes == "zyx"
+
+
 def test_two_unnamed_axes_are_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", ramp(2, 5, Y, X))
     with pytest.raises(InputError, match=r"has the axes Q=2, Q=5, Y=15, X=16; expected only t, c, z, y and x"):

@@ -99,6 +99,15 @@ def test_any_image_comes_back(data: st.DataObject, tmp_path_factory: pytest.Temp
     assert np.array_equal(read_all(store).reshape(array.shape), array)
 
 
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_the_name_of_an_only_channel_stays_without_a_channel_axis(version: str, tmp_path: Path) -> None:
+    facts: dict[str, Any] = {"voxel_size_um": None, "channels": ["DAPI"], "ome_zarr_version": version}
+    store_image(tmp_path / "a", ramp("zyx"), axes="zyx", **facts)
+    assert read_headers(tmp_path / "a")[0].channels == ("DAPI",)
+    yaozarrs.validate_zarr_store(tmp_path / "a")
+    open_ome_zarr(tmp_path / "a")
+
+
 def test_big_endian_samples_are_stored_in_native_order(tmp_path: Path) -> None:
     store_image(tmp_path / "a", ramp("yx", ">u2"), axes="yx", voxel_size_um=None)
     assert np.array_equal(read_all(tmp_path / "a")[0, 0], ramp("yx"))

@@ -70,6 +70,15 @@ def bare_tiff(folder: Path) -> dict[str, Path]:
     return {"image": path}
 
 
+def bare_series(folder: Path) -> dict[str, Path]:
+    """Frames of one plane each, as a plain TIFF whose file does not say that they are frames."""
+    path = folder / "series.tif"
+    with tifffile.TiffWriter(path) as tif:
+        for plane in _samples()[:, 0, 0]:
+            tif.write(plane, metadata=None)
+    return {"image": path}
+
+
 def _attributes(store: Path) -> dict[str, Any]:
     if (store / "zarr.json").exists():
         found: dict[str, Any] = json.loads((store / "zarr.json").read_text())["attributes"]["ome"]
@@ -93,8 +102,9 @@ def samples_changed(outputs: Paths, inputs: Paths, *, raised: int = 0, frames: i
     truth = _samples() + raised
     with open_image(outputs["image"]) as image:
         assert (image.header.size("t"), image.header.size("c")) == (frames, channels)
+        planes = slice(None) if "z" in image.header.axes else 0
         return float(
-            sum(np.sum(image.volume(t, c) != truth[t, c]) for t in range(frames) for c in range(channels)),
+            sum(np.sum(image.volume(t, c) != truth[t, c, planes]) for t in range(frames) for c in range(channels))
         )
 
 
