@@ -188,6 +188,9 @@ def _expected(item: Any) -> str:
         pattern = item["ctx"]["pattern"]
         is_name = pattern == SAFE_NAME
         return "lower-case letters, digits and '_', a letter first" if is_name else f"text of the form {pattern}"
+    if kind in ("string_too_long", "too_short"):
+        context = item["ctx"]
+        return f"at most {context['max_length']} characters" if "max_length" in context else "one or more"
     text = str(item["msg"]).removeprefix("Input should be ")
     return _KINDS.get(kind) or text[:1].lower() + text[1:]
 

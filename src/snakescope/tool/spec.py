@@ -435,8 +435,8 @@ class ToolSpec(Model):
         ]
 
     def _bad_expressions(self) -> Iterator[Fault]:
-        geometry = {**GEOMETRY, "inputs": dict.fromkeys(self.inputs, GEOMETRY), **dict.fromkeys(self.inputs, GEOMETRY)}
-        names = {**geometry, **dict.fromkeys(self.params), "rows": None, "threads": None}
+        inputs = dict.fromkeys(self.inputs, GEOMETRY)
+        names = {**GEOMETRY, **inputs, **dict.fromkeys(self.params), "inputs": inputs, "rows": None, "threads": None}
         for key in ("mem_mb", "runtime_min", "disk_mb"):
             yield from _unknown_names(f"resources.{key}", getattr(self.resources, key), {**names, "attempt": None})
         for port, output in self.outputs.items():
