@@ -5,6 +5,7 @@ Works on what the sheet says; opens no image.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -31,12 +32,17 @@ def check_rows(pipeline: Pipeline, sheet: Sheet, study: Path) -> list[Problem]:
         return missing
     problems = list(_check_files(pipeline, study))
     problems += _check_paths(sheet, study)
+    columns = {
+        wire.column for step in pipeline.steps.values() for wire in step.wires.values() if isinstance(wire, SheetWire)
+    }
+    for column in sorted(columns - {"path"}):
+        problems += _check_other_files(column, sheet, study)
     for step in pipeline.steps.values():
         problems += _check_groups(step, sheet)
         problems += _check_params(step, sheet)
         for port, wire in step.wires.items():
             if isinstance(wire, SheetWire):
-                problems += _check_port(step, port, wire, sheet, study)
+                problems += _check_port(step, port, wire, sheet)
     return problems
 
 
@@ -89,20 +95,22 @@ def _check_params(step: Step, sheet: Sheet) -> Iterator[Problem]:
 
 def _cell_value(text: str, param: Param) -> object:
     """A cell as the parameter's type would have it; text that does not fit stays text and is then refused."""
-    try:
-        if param.type in ("number", "numbers"):
-            return [float(item) for item in text.split(",")] if param.type == "numbers" else float(text)
-        if param.type == "integer":
-            return int(text)
-    except ValueError:
-        return text
+    if param.type in ("number", "integer", "numbers"):
+        parts = text.split(",") if param.type == "numbers" else [text]
+        if not all(_NUMBER.fullmatch(part) for part in parts):
+            return text
+        values = [int(part) if part.lstrip("+-").isdigit() else float(part) for part in parts]
+        return values if param.type == "numbers" else values[0]
     return {"true": True, "false": False}.get(text, text) if param.type == "boolean" else text
 
 
-def _check_port(step: Step, port: str, wire: SheetWire, sheet: Sheet, study: Path) -> Iterator[Problem]:
+_NUMBER = re.compile(r"[+-]?([0-9]{1,300}\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+
+
+def _check_port(step: Step, port: str, wire: SheetWire, sheet: Sheet) -> Iterator[Problem]:
+    """The facts of a sheet are those of the files in its column `path`."""
     need = step.tool.spec.inputs[port]
     if wire.column != "path":
-        yield from _check_other_files(wire.column, sheet, study)
         return
     choices = axes_choices(need.axes) if need.axes else None
     for row in sheet.rows:

@@ -19,8 +19,8 @@ from pydantic import Field, StringConstraints
 from snakescope.errors import InputError, Problem
 from snakescope.tool.base import Model, near_miss, parse, read_yaml
 from snakescope.tool.geometry import axes_choices
-from snakescope.tool.library import Tool, read_library, tool_folders
-from snakescope.tool.spec import InputPort, Name, OutputPort
+from snakescope.tool.library import Tool, read_tool, tool_folders
+from snakescope.tool.spec import UNFIT_FOR_RULES, InputPort, Name, OutputPort, unfit_text
 
 SHEET_FORMATS = frozenset({"ome-zarr", "ome-tiff", "tiff", "nd2", "lif", "czi"})
 ACCEPTS: Mapping[str, frozenset[str]] = {
@@ -169,13 +169,25 @@ def read_pipeline(path: Path, tool_roots: Sequence[Path]) -> Pipeline:
     """
     spec = parse(PipelineSpec, read_yaml(path), path)
     folders = tool_folders(tool_roots)
-    tools = read_library(tool_roots, (step.tool for step in spec.steps.values()))
-    problems = list(_Checker(spec, path, tools, list(folders)).problems())
+    tools, problems = _read_tools(spec, folders)
+    problems += _Checker(spec, path, tools, list(folders)).problems()
     if problems:
         raise InputError(problems)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     steps = {name: _resolve(name, spec.steps[name], tools[spec.steps[name].tool]) for name in _in_order(spec)}
     return Pipeline(spec, path, sha256, steps)
+
+
+def _read_tools(spec: PipelineSpec, folders: Mapping[str, Path]) -> tuple[dict[str, Tool], list[Problem]]:
+    """The tools of a pipeline that are there and sound, and what is wrong with the others' descriptors."""
+    tools: dict[str, Tool] = {}
+    problems: list[Problem] = []
+    for name in dict.fromkeys(step.tool for step in spec.steps.values() if step.tool in folders):
+        try:
+            tools[name] = read_tool(folders[name])
+        except InputError as error:
+            problems += error.problems
+    return tools, problems
 
 
 def parse_wire(source: str | FileInput) -> Wire | None:
@@ -244,11 +256,13 @@ class _Checker:
         yield from self._cycle()
         for name, step in self.spec.steps.items():
             where = f"{self.path}: steps.{name}"
-            if name in RULE_NAMES_TAKEN:
+            if name in RULE_NAMES_TAKEN or name in UNFIT_FOR_RULES:
                 yield Problem(where, f"the name {name!r} is taken by the workflow itself", "Call the step otherwise.")
-            if step.tool not in self.tools:
-                fix = near_miss(step.tool, self.known) or f"There are: {', '.join(self.known)}."
+            yield from _check_over(f"{where}.over", step)
+            if step.tool not in self.known:
+                fix = near_miss(step.tool, self.known) or f"There are: {', '.join(self.known) or 'none'}."
                 yield Problem(f"{where}.tool", f"there is no tool {step.tool!r}", fix)
+            if step.tool not in self.tools:
                 continue
             yield from self._check_inputs(where, name, step)
             yield from check_params(where, self.tools[step.tool], step.params)
@@ -292,8 +306,10 @@ class _Checker:
             yield from self._check_upstream(where, name, step, wire, need)
 
     def _check_file(self, where: str, wire: FileWire) -> Iterator[Problem]:
-        if not wire.path or any(ord(char) < 32 for char in wire.path):
-            yield Problem(where, f"found the path {wire.path!r}; expected a file name on one line")
+        if not wire.path:
+            yield Problem(where, "found an empty path; expected a file name")
+        elif message := unfit_text(wire.path):
+            yield Problem(where, message)
 
     def _check_upstream(
         self, where: str, name: str, step: StepSpec, wire: StepWire, need: InputPort
@@ -350,7 +366,9 @@ class _Checker:
         own = axes_choices(accepted) if accepted else None
         wire = parse_wire(step.inputs.get(output.like, ""))
         above = self._possible_axes(wire.step, wire.port, seen | {name}) if isinstance(wire, StepWire) else None
-        return own & above if own is not None and above is not None else own or above
+        if own is None or above is None:
+            return own or above
+        return own & above or None  # nothing in common is told where that wire is
 
     def _dtype(self, name: str, port: str, seen: frozenset[str] = frozenset()) -> str | None:
         if name in seen or name not in self.spec.steps or self.spec.steps[name].tool not in self.tools:
@@ -361,6 +379,18 @@ class _Checker:
             return output.dtype if output else None
         wire = parse_wire(step.inputs.get(output.like, ""))
         return self._dtype(wire.step, wire.port, seen | {name}) if isinstance(wire, StepWire) else None
+
+
+def _check_over(where: str, step: StepSpec) -> Iterator[Problem]:
+    columns = columns_of(step)
+    if step.over == []:
+        yield Problem(where, "found an empty list; expected columns of the sheet", "Leave `over` out to run over rows.")
+    if isinstance(step.over, list) and "row" in step.over:
+        yield Problem(where, "found 'row' in a list; expected columns of the sheet", "Write `over: row`.")
+    for column in sorted({column for column in columns if columns.count(column) > 1}):
+        yield Problem(where, f"the column {column!r} stands twice")
+    for name in sorted(UNFIT_FOR_RULES.intersection([*columns, "_".join(columns)])):
+        yield Problem(where, f"Snakemake takes no wildcard {name!r}", "Call the column of the sheet otherwise.")
 
 
 def _over(step: StepSpec) -> str:

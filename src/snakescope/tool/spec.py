@@ -32,13 +32,16 @@ Scalar = float | int | bool | str
 DIRECTORY_FORMATS = frozenset({"ome-zarr", "geff"})
 IMAGE_TYPES = frozenset({"image", "labels", "mask"})
 GEOMETRY = Geometry().names()
-# What a compiled rule, an expression or Snakemake's own lists of names already mean by it.
-RESERVED = frozenset(
-    {"record", "threads", "log", "out", "python", "script", "row", "sample", "plan", "wildcards", "program", "samples"}
-    | {"inputs", "rows", "attempt", "scene", "t_index", *GEOMETRY, *FUNCTIONS, *keyword.kwlist}
-    | {"append", "clear", "copy", "count", "extend", "get", "insert", "items", "keys", "pop", "remove", "reverse"}
+# Snakemake's lists of files and wildcards cannot hold these names, nor can Python's keyword arguments.
+UNFIT_FOR_RULES = frozenset(
+    {"append", "clear", "copy", "count", "extend", "get", "insert", "items", "keys", "pop", "remove", "reverse"}
     | {"update", "size", "size_gb", "size_kb", "size_mb", "size_files", "size_files_gb", "size_files_kb"}
-    | {"size_files_mb", "size_tempfiles", "temp_size_mb"}
+    | {"size_files_mb", "size_tempfiles", "temp_size_mb", *keyword.kwlist}
+)
+# What a compiled rule or an expression already means by a name.
+RESERVED = UNFIT_FOR_RULES | frozenset(
+    {"record", "threads", "log", "out", "python", "script", "row", "sample", "plan", "wildcards", "program", "samples"}
+    | {"inputs", "rows", "attempt", "scene", "t_index", *GEOMETRY, *FUNCTIONS}
 )
 
 
