@@ -65,6 +65,13 @@ def _add_json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print JSON for scripts")
 
 
+def _count(text: str) -> int:
+    """Read a whole number above 0, as argparse wants it."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected a whole number above 0")
+    return int(text)
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
@@ -108,18 +115,9 @@ def _add_lint(commands: Any) -> None:
 
 
 def _lint(arguments: argparse.Namespace) -> int:
-    from snakescope import layout
-    from snakescope.runner.folder import lint, open_study
-    from snakescope.tool.library import read_library
+    from snakescope.runner.folder import lint_folder
 
-    own = arguments.study / "tools"
-    tools = read_library([own]) if own.is_dir() else {}
-    print(f"{len(tools)} tools of its own are sound")
-    if tools and not (arguments.study / layout.CONFIG).is_file():
-        return 0
-    pipeline, sheet = lint(open_study(arguments.study))
-    print(f"pipeline {pipeline.spec.name}: {len(pipeline.steps)} steps, wired soundly")
-    print(f"{sheet.where()}: {len(sheet.rows)} rows, every one fits")
+    print("\n".join(lint_folder(arguments.study)))
     return 0
 
 
@@ -154,8 +152,8 @@ def _add_run(commands: Any) -> None:
     command.add_argument(
         "--profile", default="local", metavar="NAME", help="folder in profiles/ (default: %(default)s)"
     )
-    command.add_argument("--cores", type=int, metavar="N", help="cores to use (default: what the profile says)")
-    command.add_argument("--first", type=int, metavar="N", help="only the first N rows of the sheet")
+    command.add_argument("--cores", type=_count, metavar="N", help="cores to use (default: what the profile says)")
+    command.add_argument("--first", type=_count, metavar="N", help="only the first N rows of the sheet")
     command.add_argument("--only", default="", metavar="IDS", help="only these rows or series, separated by commas")
     command.add_argument("--dry-run", action="store_true", help="plan and count, run nothing")
     command.add_argument("--quiet", action="store_true", help="no progress display")
@@ -208,7 +206,7 @@ def _add_demo(commands: Any) -> None:
     summary = "make a synthetic lattice light-sheet study with known truth, run it, and compare"
     command = _command(commands, "demo", _demo, summary, "snakescope demo demo")
     command.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="folder (default: %(default)s)")
-    command.add_argument("--cores", type=int, metavar="N", help="cores to use")
+    command.add_argument("--cores", type=_count, metavar="N", help="cores to use")
     _add_json(command)
 
 
@@ -273,7 +271,7 @@ def _add_tool_run(actions: Any) -> None:
     command.add_argument("--voxel-size-um", metavar="Z,Y,X", help="voxel size in µm, where the file does not say it")
     command.add_argument("--time-step-s", type=float, metavar="S", help="seconds between frames, likewise")
     command.add_argument("--scene", type=int, default=0, metavar="N", help="which image of the file, from 0")
-    command.add_argument("--threads", type=int, metavar="N", help="threads (default: what the tool says)")
+    command.add_argument("--threads", type=_count, metavar="N", help="threads (default: what the tool says)")
     _add_study(command)
     _add_json(command)
 
@@ -341,7 +339,7 @@ def _tool_new(arguments: argparse.Namespace) -> int:
 
 def _tool_run(arguments: argparse.Namespace) -> int:
     from snakescope import layout
-    from snakescope.runner.tools import Facts, parse_inputs, parse_setting, run_tool
+    from snakescope.runner.tools import Facts, parse_inputs, parse_settings, run_tool
     from snakescope.tool.library import find_tool
 
     tool = find_tool(arguments.tool, layout.tool_roots(arguments.study))
@@ -349,7 +347,7 @@ def _tool_run(arguments: argparse.Namespace) -> int:
         tool,
         parse_inputs(arguments.inputs),
         arguments.out,
-        params=dict(parse_setting(tool, text) for text in arguments.settings),
+        params=parse_settings(tool, arguments.settings),
         facts=Facts(arguments.voxel_size_um, arguments.time_step_s, arguments.scene),
         threads=arguments.threads,
     )

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from snakescope import layout
 from snakescope.catalog import CollectReport, collect_folder, render_report
-from snakescope.errors import InputError
+from snakescope.errors import InputError, problem
 from snakescope.runner.folder import open_study
 from snakescope.samples import write_sheet
 
@@ -47,12 +47,12 @@ def collect(
 
     Returns
     -------
-    0, or 1 when something that looks like an image could not be read.
+    0, or 1 when something that looks like an image could not be read; what could be is in the sheet.
 
     Raises
     ------
     InputError
-        If the folder, the pattern or the sheet that is there is wrong.
+        If the folder, the pattern or the sheet that is there is wrong, or if there is no image at all.
     """
     try:
         sheet = open_study(study).sheet_path
@@ -67,10 +67,10 @@ def collect(
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:
         print(render_report(report))
-        verb = "would hold" if dry_run else "holds"
-        print(
-            f"{sheet} {verb} {len(report.sheet.rows)} rows" if report.sheet.rows else "no image found, nothing written"
-        )
+        if report.sheet.rows:
+            print(f"{sheet} {'would hold' if dry_run else 'holds'} {len(report.sheet.rows)} rows")
+    if not report.sheet.rows:
+        raise problem(folder, "no image that can be read was found; nothing was written")
     return 1 if report.unreadable else 0
 
 

@@ -16,6 +16,7 @@ from snakescope.errors import InputError, Problem, problem
 from snakescope.pipeline import Pipeline, read_pipeline
 from snakescope.samples import Sheet, read_sheet
 from snakescope.tool.base import Model, near_miss, parse, read_yaml
+from snakescope.tool.library import read_library
 
 
 class StudyConfig(Model):
@@ -88,7 +89,8 @@ def init(folder: Path, pipeline: str = "llsm_tracking") -> list[str]:
     assets = layout.assets()
     known = sorted(path.stem for path in (assets / "config/pipelines").glob("*.yaml"))
     if pipeline not in known:
-        raise problem(f"pipeline {pipeline!r}", "there is no such pipeline", f"There are: {', '.join(known)}.")
+        fix = near_miss(pipeline, known) or f"There are: {', '.join(known)}."
+        raise problem(f"pipeline {pipeline!r}", "there is no such pipeline", fix)
     written = []
     try:
         for source, target in _files_of(assets, pipeline):
@@ -183,6 +185,38 @@ def _write(root: Path, texts: dict[str, str], leftover: list[Path]) -> None:
             old.unlink()
     except OSError as error:
         raise problem(root / layout.RULES, f"cannot be written ({error.strerror})") from error
+
+
+def lint_folder(root: Path) -> list[str]:
+    """Check a folder's own tools and, if it is a study, everything that a run needs.
+
+    Returns
+    -------
+    What was found sound, a line each.
+
+    Raises
+    ------
+    InputError
+        With every problem found.
+    """
+    own = root / "tools"
+    told: list[str] = []
+    problems: list[Problem] = []
+    try:
+        tools = read_library([own]) if own.is_dir() else {}
+        told += [f"{len(tools)} tools of its own are sound"] if tools else []
+    except InputError as error:
+        problems += error.problems
+    if (root / layout.CONFIG).is_file() or not (told or problems):
+        try:
+            pipeline, sheet = lint(open_study(root))
+            told.append(f"pipeline {pipeline.spec.name}: {len(pipeline.steps)} steps, wired soundly")
+            told.append(f"{sheet.where()}: {len(sheet.rows)} rows, every one fits")
+        except InputError as error:  # the pipeline tells again of those of the tools that it uses
+            problems += [item for item in error.problems if not item.where.startswith(f"{own.resolve()}/")]
+    if problems:
+        raise InputError(problems)
+    return told
 
 
 def lint(study: Study) -> tuple[Pipeline, Sheet]:

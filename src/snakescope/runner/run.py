@@ -106,12 +106,12 @@ def run(
         If Snakemake itself failed.
     """
     _, sheet = lint(study)
-    compiled = [stale.path for stale in compile_study(study)]
     profile_folder = study.root / "profiles" / profile
     if not profile_folder.is_dir():
         known = sorted(path.name for path in profile_folder.parent.glob("*/"))
         raise problem(profile_folder, "there is no such profile", f"There are: {', '.join(known) or 'none'}.")
     rows = _chosen(sheet, first, only)
+    compiled = [stale.path for stale in compile_study(study)]
     with run_lock(study.root) as lock:
         _release_after_crash(study.root, lock)
         arguments = ["--profile", str(profile_folder.relative_to(study.root)), *_sheet_arguments(study, sheet, rows)]

@@ -21,19 +21,28 @@ from snakescope.errors import InputError, Problem, SnakescopeError, problem
 from snakescope.images import read_headers
 from snakescope.pipeline import FileWire, Pipeline, PipelineSpec, SheetWire, Step, StepSpec, Wire, check_params
 from snakescope.record import reason
-from snakescope.samples import Sheet, build_sheet, format_number, format_voxel_size
+from snakescope.samples import Sheet, SheetError, build_sheet, format_number, format_voxel_size
 from snakescope.tool.base import near_miss
 from snakescope.tool.library import Tool
 from snakescope.tool.spec import IMAGE_TYPES
 from snakescope.workflow import Plan
 
 UNIT = "image"
+_FLAGS = {
+    "voxel_size_um": ("--voxel-size-um", "0.3,0.1,0.1 (z,y,x)"),
+    "time_step_s": ("--time-step-s", "1.5"),
+}
 
 
 class ToolFailedError(SnakescopeError, RuntimeError):
-    """The program itself failed."""
+    """The program itself failed.
 
-    exit_code = 1
+    `exit_code` is 2 when the program's own exit status was 2, which programs use for bad input and usage; else 1.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.exit_code = 2 if status == 2 else 1
 
 
 @dataclass(frozen=True)
@@ -89,10 +98,14 @@ def run_tool(
     """
     where = f"tool run {tool.spec.id}"
     problems = [*_bad_inputs(where, tool, inputs), *check_params(where, tool, params or {})]
+    problems += _overwritten(where, tool, inputs, out)
     if problems:
         raise InputError(problems)
     wires = _wires(tool, inputs)
-    sheet = _sheet(tool, inputs, wires, facts)
+    try:
+        sheet = _sheet(tool, inputs, wires, facts)
+    except SheetError as error:
+        raise InputError(_in_terms_of_flags(where, error.problems)) from None
     step = _step(tool, wires, params or {}, len(sheet.rows))
     pipeline = _pipeline(step)
     misfits = check_rows(pipeline, sheet, Path())
@@ -120,6 +133,17 @@ def _bad_inputs(where: str, tool: Tool, inputs: Mapping[str, Sequence[Path]]) ->
             found = ", ".join(given) or "none"
             problems.append(Problem(f"{where}: --in", f"found {found}; expected exactly one of {', '.join(group)}"))
     return problems
+
+
+def _overwritten(where: str, tool: Tool, inputs: Mapping[str, Sequence[Path]], out: Path) -> list[Problem]:
+    """Inputs that an output would replace, or that lie inside one."""
+    outputs = [(out / spec.file).resolve() for spec in tool.spec.outputs.values()]
+    return [
+        Problem(f"{where}: --out {out}", f"an output would replace the input {str(path)!r}", "Choose another folder.")
+        for paths in inputs.values()
+        for path in paths
+        if any(path.resolve().is_relative_to(output) for output in outputs)
+    ]
 
 
 def _wires(tool: Tool, inputs: Mapping[str, Sequence[Path]]) -> dict[str, Wire]:
@@ -203,9 +227,10 @@ def _in_terms_of_flags(where: str, problems: Sequence[Problem]) -> list[Problem]
     told = []
     for item in problems:
         column = item.where.rpartition(": ")[2]
-        flag = {"voxel_size_um": "--voxel-size-um 0.3,0.1,0.1 (z,y,x)", "time_step_s": "--time-step-s 1.5"}.get(column)
+        name, example = _FLAGS.get(column, (column, ""))
         message = item.message.replace(" nor the sheet", " nor the command line")
-        told.append(Problem(f"{where}: {column}", message, f"Give it with {flag}." if flag else item.fix))
+        fix = f"Give it with {name} {example}." if example and "not known" in message else item.fix
+        told.append(Problem(f"{where}: {name}", message, fix))
     return told
 
 
@@ -242,7 +267,8 @@ def _execute(pipeline: Pipeline, sheet: Sheet, out: Path, threads: int) -> ToolR
         environment = {**os.environ, "PATH": path}
         done = subprocess.run(["sh", "-c", script], check=False, stdin=subprocess.DEVNULL, env=environment)
     if done.returncode != 0:
-        raise ToolFailedError(f"{step.name}: {reason(log).removeprefix('error: ')}\n    Whole log: {log}")
+        told = f"{step.name}: {reason(log).removeprefix('error: ')}\n    Whole log: {log}"
+        raise ToolFailedError(told, done.returncode)
     return ToolRun(outputs, record, log)
 
 
@@ -268,26 +294,40 @@ class _ShellFormatter(Formatter):
         return " ".join(shlex.quote(str(item)) if format_spec == "q" else str(item) for item in words)
 
 
-def parse_setting(tool: Tool, text: str) -> tuple[str, Any]:
-    """Read ``name=value`` as a parameter of a tool, by its declared type.
+def parse_settings(tool: Tool, texts: Sequence[str]) -> dict[str, Any]:
+    """Read ``name=value`` texts as parameters of a tool, by their declared types.
 
     Raises
     ------
     InputError
-        If there is no ``=``; what does not fit the type stays text, for the parameter's own check to refuse.
+        For each text without ``=`` and each name given twice; what does not fit the type stays text, for the
+        parameter's own check to refuse.
     """
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise problem(f"--set {text}", "found no '='; expected name=value")
+    settings: dict[str, Any] = {}
+    problems = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            problems.append(Problem(f"--set {text}", "expected NAME=VALUE"))
+        elif name in settings:
+            problems.append(Problem(f"--set {text}", f"{name!r} is set twice"))
+        else:
+            settings[name] = _setting(tool, name, value)
+    if problems:
+        raise InputError(problems)
+    return settings
+
+
+def _setting(tool: Tool, name: str, value: str) -> Any:
     param = tool.spec.params.get(name)
     if value == "null":
-        return name, None
+        return None
     if param is None or param.type in ("text", "choice"):
-        return name, value
+        return value
     try:
-        return name, [float(item) for item in value.split(",")] if param.type == "numbers" else json.loads(value)
+        return [float(item) for item in value.split(",")] if param.type == "numbers" else json.loads(value)
     except ValueError:
-        return name, value
+        return value
 
 
 def parse_inputs(texts: Sequence[str]) -> dict[str, list[Path]]:
