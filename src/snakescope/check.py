@@ -104,7 +104,7 @@ def _cell_value(text: str, param: Param) -> object:
     return {"true": True, "false": False}.get(text, text) if param.type == "boolean" else text
 
 
-_NUMBER = re.compile(r"[+-]?([0-9]{1,300}\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_NUMBER = re.compile(r"[+-]?([0-9]{1,300}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
 def _check_port(step: Step, port: str, wire: SheetWire, sheet: Sheet) -> Iterator[Problem]:

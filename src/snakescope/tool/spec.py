@@ -231,7 +231,7 @@ class Param(Model):
         wanted = "a whole number" if self.type == "integer" else "a number"
         unit = f" in {self.unit}" if self.unit and self.unit != "1" else ""
         if isinstance(value, str):
-            match = re.fullmatch(r"\s*[-+0-9.eE]+\s*([^\W\d].*|[µ°%].*)", value)
+            match = re.fullmatch(r"\s*[-+0-9.eE]+\s*([^\W\d_].*|[µ°%].*)", value)
             if match and self.unit:
                 return f"found {value!r} with the unit {match[1]!r}; expected a bare number{unit}"
         if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
