@@ -37,8 +37,9 @@ def check_rows(pipeline: Pipeline, sheet: Sheet, study: Path) -> list[Problem]:
     }
     for column in sorted(columns - {"path"}):
         problems += _check_other_files(column, sheet, study)
+    for over in dict.fromkeys(step.over for step in pipeline.steps.values() if step.over):
+        problems += _check_groups(over, pipeline, sheet)
     for step in pipeline.steps.values():
-        problems += _check_groups(step, sheet)
         problems += _check_params(step, sheet)
         for port, wire in step.wires.items():
             if isinstance(wire, SheetWire):
@@ -69,16 +70,13 @@ def _check_paths(sheet: Sheet, study: Path) -> Iterator[Problem]:
             yield Problem(f"{sheet.where(row)}: path", f"there is no file {row.path!r}", "Run: snakescope collect")
 
 
-def _check_groups(step: Step, sheet: Sheet) -> Iterable[Problem]:
-    if not step.over:
-        return ()
+def _check_groups(over: tuple[str, ...], pipeline: Pipeline, sheet: Sheet) -> Iterable[Problem]:
     try:
-        sheet.groups(step.over, unique_t=True)
+        sheet.groups(over, unique_t=True)
     except InputError as error:
-        fix = (
-            f"Step {step.name!r} runs over {', '.join(step.over)}; add a column to its `over`, such as c, to part them."
-        )
-        return [Problem(p.where, p.message, p.fix or fix) for p in error.problems]
+        steps = ", ".join(name for name, step in pipeline.steps.items() if step.over == over)
+        fix = f"Over {', '.join(over)} run: {steps}. To part them add a column to `over` there, such as c."
+        return [Problem(item.where, item.message, item.fix or fix) for item in error.problems]
     return ()
 
 
@@ -131,7 +129,8 @@ def _misfits(row: Row, need: InputPort, choices: frozenset[str] | None) -> Itera
     if need.formats and row.format is not None and row.format not in need.formats:
         yield "format", f"found {row.format}; the tool reads {', '.join(need.formats)}", "Put a convert step first."
     if choices is not None and row.axes is not None and row.axes not in choices:
-        yield "axes", f"found {row.axes}; the tool needs {need.axes}", None
+        fix = "Axes with a ? may be absent. Take these rows out of the sheet, or use a tool for such images."
+        yield "axes", f"found {row.axes}; the tool needs {need.axes}", fix
     if need.dtype and row.dtype is not None and row.dtype not in need.dtype:
         yield "dtype", f"found {row.dtype}; the tool takes {', '.join(need.dtype)}", None
     if "pixel_size" in need.requires and need.type in IMAGE_TYPES and not _has_pixel_size(row):

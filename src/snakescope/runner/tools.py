@@ -229,8 +229,9 @@ def _in_terms_of_flags(where: str, problems: Sequence[Problem]) -> list[Problem]
         column = item.where.rpartition(": ")[2]
         name, example = _FLAGS.get(column, (column, ""))
         message = item.message.replace(" nor the sheet", " nor the command line")
-        fix = f"Give it with {name} {example}." if example and "not known" in message else item.fix
-        told.append(Problem(f"{where}: {name}", message, fix))
+        fix = item.fix and item.fix.replace("Leave it empty", "Leave it out")
+        fix = f"Give it with {name} {example}." if example and "not known" in message else fix
+        told.append(Problem(f"{where}: {name}", message, None if column == "axes" else fix))
     return told
 
 
