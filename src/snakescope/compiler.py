@@ -281,7 +281,8 @@ class _Command:
             port, _, fact = name.partition(".")
             self.params[f"{port}_{fact}"] = Lookup("fact", (self.step.name, port, fact))
             return f"{{params.{port}_{fact}:q}}"
-        if kind == "param" and not isinstance(self.step.params[name], ColumnValue) and not _is_passed(self.step, name):
+        passed = kind != "param" or isinstance(self.step.params[name], ColumnValue) or _is_passed(self.step, name)
+        if not passed or (kind == "in" and name not in self.step.wires):
             where = f"tools/{self.step.tool.spec.id}/tool.yaml: command"
             raise problem(where, f"{part} has no value in step {self.step.name!r}", "Put it into a nested list.")
         return {
@@ -321,8 +322,14 @@ def quote_literal(value: Any, lookup_prefix: str = "lambda wildcards: ") -> str:
 
     A text with braces goes behind a function, since Snakemake would look for wildcards in it.
     """
-    text = json.dumps(value, ensure_ascii=True) if isinstance(value, str) else repr(value)
-    return f"{lookup_prefix}{text}" if isinstance(value, str) and ("{" in value or "}" in value) else text
+    if not isinstance(value, str):
+        return repr(value)
+    text = json.dumps(value, ensure_ascii=False)
+    if value.count('"') > value.count("'"):  # as snakefmt has it: the quotes that need fewer backslashes
+        body = text[1:-1].replace('\\"', '"').replace("'", "\\'")
+        text = f"'{body}'"
+    text = text.encode("ascii", "backslashreplace").decode()
+    return f"{lookup_prefix}{text}" if "{" in value or "}" in value else text
 
 
 LINE = 88  # snakefmt's
@@ -353,7 +360,7 @@ def _rule_text(pipeline: Pipeline, rule: Rule) -> str:
         ),
         f"    threads: {spec.resources.threads}",
         *_section("resources", _resources(step)),
-        *_section("params", {key: _value(step, value) for key, value in rule.params.items()}),
+        *_section("params", {key: _value(step, value, path=False) for key, value in rule.params.items()}),
         "    message:",
         f"        {quote_literal(message, '')}",
         "    shell:",
@@ -381,11 +388,11 @@ def _item(key: str, value: str) -> str:
     return f"        {key}={head}(\n            {arguments},\n        ),"
 
 
-def _value(step: Step, value: Any) -> str:
+def _value(step: Step, value: Any, *, path: bool = True) -> str:
     if isinstance(value, Lookup):
         arguments = ", ".join(quote_literal(argument, "") for argument in value.arguments)
         return f"lambda wildcards: plan.{value.method}({arguments}, wildcards.{step.wildcard})"
-    if isinstance(value, str) and value.startswith(f"{layout.RESULTS}/{{{step.wildcard}}}/"):
+    if path and isinstance(value, str) and value.startswith(f"{layout.RESULTS}/{{{step.wildcard}}}/"):
         return quote_literal(value, "")
     return quote_literal(value)
 
@@ -413,7 +420,8 @@ def _block(line: str) -> str:
     escaped = line.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     if len(escaped) < LINE:
         return escaped
-    return re.sub(r" (?=--[a-z])", " \\\\\\\\\n        ", escaped)
+    # What stands in quotes is data.
+    return re.sub(r"('[^']*'|\"[^\"]*\")| (?=--[a-z])", lambda m: m[1] or " \\\\\n        ", escaped)
 
 
 def plan(pipeline: Pipeline, rules: list[Rule]) -> dict[str, Any]:
