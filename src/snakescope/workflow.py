@@ -102,7 +102,10 @@ class Plan:
         return [row.id for row in self.units(step)[unit]]
 
     def inputs(self, step: str, port: str, unit: str) -> list[str]:
-        """The files wired to an input, in the order of their time points."""
+        """The files wired to an input, in the order of their time points; never to be taken for a flag."""
+        return [f"./{path}" if path.startswith("-") else path for path in self._paths(step, port, unit)]
+
+    def _paths(self, step: str, port: str, unit: str) -> list[str]:
         wire = self.steps[step]["inputs"][port]
         if wire["from"] == "file":
             return [wire["path"]]
@@ -117,7 +120,7 @@ class Plan:
         It takes ``{word}`` in a file name for a wildcard, so such a file is not declared: it is read, recorded and
         checked all the same, but a new date on it does not make the job run again.
         """
-        return [path for path in self.inputs(step, port, unit) if not _WILDCARD.search(path)]
+        return [path for path in self._paths(step, port, unit) if not _WILDCARD.search(path)]
 
     def _upstream_units(self, wire: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
         over = tuple(self.steps[wire["step"]]["over"])
@@ -148,9 +151,9 @@ class Plan:
         digests = (row.cell("sha256") for row in self.units(step)[unit])
         return [digest.lower() or "-" for digest in digests]
 
-    def shared_key(self, step: str, port: str, unit: str) -> str:
-        """Name under which the digest of a shared input is kept."""
-        return hashlib.sha256(self.inputs(step, port, unit)[0].encode()).hexdigest()[:16]
+    def shared_key(self, step: str, port: str, unit: str) -> list[str]:
+        """Names under which the digests of shared inputs are kept, one for each file."""
+        return [hashlib.sha256(path.encode()).hexdigest()[:16] for path in self.inputs(step, port, unit)]
 
     def facts(self, step: str, port: str, unit: str) -> list[str]:
         """Flags and values for what the sheet knows of an input; unknown facts are left out."""
@@ -238,6 +241,8 @@ class Plan:
         if not isinstance(value, dict):
             return value
         text = self.value(step, name, unit)
+        if text in ("true", "false"):
+            return text == "true"
         try:
             return float(text)
         except ValueError:
