@@ -240,15 +240,17 @@ class _Command:
         for item in self.step.tool.spec.command or []:
             if not isinstance(item, list):
                 yield self._word(str(item))
+            elif not all(self._known(str(part)) for part in item):
+                continue
             elif any(self._row_dependent(str(part)) for part in item):
                 yield self._optional([str(part) for part in item])
-            elif all(self._known(str(part)) for part in item):
+            else:
                 yield from (self._word(str(part)) for part in item)
 
     def _known(self, text: str) -> bool:
         names = [name.partition(".")[2] for name in placeholders(text) if name.startswith("param.")]
         ports = [name.split(".")[1] for name in placeholders(text) if name.startswith("in.")]
-        return all(_is_passed(self.step, name) for name in names) and all(port in self.step.wires for port in ports)
+        return all(_is_passed(self.step, name) for name in names) and self.step.wires.keys() >= set(ports)
 
     def _row_dependent(self, text: str) -> bool:
         return any(name.startswith("in.") and name.count(".") == 2 for name in placeholders(text))
@@ -277,14 +279,13 @@ class _Command:
         if not part.startswith("{") or part in ("{{", "}}"):
             return brace(shlex.quote(unbrace(part)))
         kind, _, name = part[1:-1].partition(".")
+        if not self._known(part):
+            where = f"tools/{self.step.tool.spec.id}/tool.yaml: command"
+            raise problem(where, f"{part} has no value in step {self.step.name!r}", "Put it into a nested list.")
         if kind == "in" and "." in name:
             port, _, fact = name.partition(".")
             self.params[f"{port}_{fact}"] = Lookup("fact", (self.step.name, port, fact))
             return f"{{params.{port}_{fact}:q}}"
-        passed = kind != "param" or isinstance(self.step.params[name], ColumnValue) or _is_passed(self.step, name)
-        if not passed or (kind == "in" and name not in self.step.wires):
-            where = f"tools/{self.step.tool.spec.id}/tool.yaml: command"
-            raise problem(where, f"{part} has no value in step {self.step.name!r}", "Put it into a nested list.")
         return {
             "in": _place(self.step, name),
             "out": f'"$out_{name}"',
