@@ -7,6 +7,7 @@ puts the steps in order. Knows nothing of sheets, images or Snakemake.
 from __future__ import annotations
 
 import hashlib
+import keyword
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -256,7 +257,7 @@ class _Checker:
         yield from self._cycle()
         for name, step in self.spec.steps.items():
             where = f"{self.path}: steps.{name}"
-            if name in RULE_NAMES_TAKEN or name in UNFIT_FOR_RULES:
+            if name in RULE_NAMES_TAKEN or keyword.iskeyword(name):
                 yield Problem(where, f"the name {name!r} is taken by the workflow itself", "Call the step otherwise.")
             yield from _check_over(f"{where}.over", step)
             if step.tool not in self.known:

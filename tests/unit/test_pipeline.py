@@ -177,7 +177,7 @@ def test_columns_that_cannot_group_rows_are_refused(tmp_path: Path, roots: list[
     assert f"steps.link.over: {found}" in problems(tmp_path, roots, steps)
 
 
-@pytest.mark.parametrize("name", ["all", "sheet", "plan", "row", "class", "import", "count"])
+@pytest.mark.parametrize("name", ["all", "sheet", "plan", "row", "class", "import"])
 def test_a_step_cannot_have_a_name_that_the_workflow_uses(tmp_path: Path, roots: list[Path], name: str) -> None:
     assert problems(tmp_path, roots, {name: FIRST}) == [
         f"steps.{name}: the name '{name}' is taken by the workflow itself.\n    Call the step otherwise."

@@ -62,6 +62,12 @@ def collect(
         sheet = study / layout.SHEET
     report = _collect(folder, sheet, pattern, yes, include, exclude)
     if report.sheet.rows and not dry_run:
+        try:
+            sheet.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise problem(
+                sheet.parent, f"cannot be written ({error.strerror})", "Choose a folder of your own."
+            ) from error
         write_sheet(sheet, report.sheet)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))

@@ -111,8 +111,8 @@ def run(
         known = sorted(path.name for path in profile_folder.parent.glob("*/"))
         raise problem(profile_folder, "there is no such profile", f"There are: {', '.join(known) or 'none'}.")
     rows = _chosen(sheet, first, only)
-    compiled = [stale.path for stale in compile_study(study)]
     with run_lock(study.root) as lock:
+        compiled = [stale.path for stale in compile_study(study)]
         _release_after_crash(study.root, lock)
         arguments = ["--profile", str(profile_folder.relative_to(study.root)), *_sheet_arguments(study, sheet, rows)]
         arguments += ["--cores", str(cores)] if cores else []

@@ -16,7 +16,7 @@ from typing import Any
 
 from snakescope import layout
 from snakescope.check import check_rows
-from snakescope.compiler import Lookup, Places, build_rule, json_text, plan, step_facts
+from snakescope.compiler import Lookup, Places, build_rule, facts_text, plan, step_facts
 from snakescope.errors import InputError, Problem, SnakescopeError, problem
 from snakescope.images import read_headers
 from snakescope.pipeline import FileWire, Pipeline, PipelineSpec, SheetWire, Step, StepSpec, Wire, check_params
@@ -124,7 +124,8 @@ def _bad_inputs(where: str, tool: Tool, inputs: Mapping[str, Sequence[Path]]) ->
             problems.append(Problem(f"{where}: --in {port}", "the tool has no such input", fix))
         elif len(paths) > 1 and not ports[port].many:
             problems.append(Problem(f"{where}: --in {port}", f"found {len(paths)} files; the tool takes one"))
-        problems += [Problem(f"{where}: --in {port}", f"there is no file {str(p)!r}") for p in paths if not p.exists()]
+        absent = [path for path in paths if port in ports and not path.exists()]
+        problems += [Problem(f"{where}: --in {port}", f"there is no file {str(path)!r}") for path in absent]
     missing = [port for port, spec in ports.items() if port not in inputs and not spec.optional]
     problems += [Problem(f"{where}: --in {port}", f"is missing ({ports[port].description})") for port in missing]
     for group in tool.spec.one_of:
@@ -243,7 +244,7 @@ def _execute(pipeline: Pipeline, sheet: Sheet, out: Path, threads: int) -> ToolR
     _make_folder(out)
     with tempfile.TemporaryDirectory(prefix="snakescope-") as folder:
         facts = Path(folder, "facts.json")
-        facts.write_text(json_text(step_facts(pipeline, step)), encoding="utf-8")
+        facts.write_text(facts_text(step_facts(pipeline, step)), encoding="utf-8")
         rule = build_rule(pipeline, step, Places(Path.cwd(), str(layout.assets() / layout.JOB_SH), str(facts)))
         looked_up = Plan(plan(pipeline, [rule]), sheet)
 
