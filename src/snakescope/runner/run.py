@@ -214,10 +214,14 @@ def _passing_signals_to(process: subprocess.Popen[bytes]) -> Iterator[list[int]]
 
 def _explain(code: int, state: RunState, log_path: Path, *, stopped: bool) -> None:
     """Snakemake was stopped, or ended with an error that no job had."""
-    if stopped or code in (-signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL, 130, 143) or state.planned:
+    killed = code in (-signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL, 130, 143)
+    if stopped or killed or (state.planned and not state.messages):
         raise InterruptedRunError(f"the run was stopped after {state.done.total()} jobs; run it again to go on")
-    text = log_path.read_text(encoding="utf-8", errors="replace").strip()
-    tail = "\n".join(text.splitlines()[-15:])
+    lines = log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if state.planned:
+        told = f"Snakemake ended with an error after {state.done.total()} jobs (whole log: {log_path})"
+        raise EnvironmentUnusableError(f"{told}:\n    {lines[-1] if lines else state.messages[-1]}")
+    tail = "\n".join(lines[-15:])
     raise EnvironmentUnusableError(f"Snakemake could not run the workflow (whole log: {log_path}):\n{tail}")
 
 
