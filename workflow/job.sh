@@ -17,17 +17,32 @@
 # would have told is null without them. Values reach the record through _json alone.
 
 set -eu
+job_tab='	'
+job_newline='
+'
+job_mark=$job_tab # stands in no JSON text, where a tab is written out
 
-_json() { # TEXT -> _r: the text as a JSON string, quoted
-    case $1 in
-    *[\"\\[:cntrl:]]*)
-        _r=$(printf '%s' "$1" | sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/	/\\t/g' |
-            tr '\001\002\003\004\005\006\007\010\013\014\015\016\017\020\021\022\023\024\025\026\027\030\031\032\033\034\035\036\037\177' ' ' |
-            sed -e ':a' -e 'N' -e '$!ba' -e 's/\n/\\n/g')
-        _r=\"$_r\"
-        ;;
-    *) _r=\"$1\" ;;
-    esac
+_json() { # TEXT -> _r: the text as a JSON string, quoted; control characters other than tab and newline are blanks
+    _s=$1 _r=\"
+    while :; do
+        case $_s in
+        *[\"\\[:cntrl:]]*)
+            _q=${_s%%[\"\\[:cntrl:]]*}
+            _s=${_s#"$_q"}
+            _k=${_s%"${_s#?}"}
+            _s=${_s#?}
+            case $_k in
+            \" | \\) _k=\\$_k ;;
+            "$job_tab") _k=\\t ;;
+            "$job_newline") _k=\\n ;;
+            *) _k=' ' ;;
+            esac
+            _r=$_r$_q$_k
+            ;;
+        *) break ;;
+        esac
+    done
+    _r=$_r$_s\"
 }
 
 _home() { # PATH -> _p: the path as a record may tell it: final instead of staged, no home folder
@@ -55,39 +70,79 @@ _clock() { # -> _c: a clock in hundredths of a second, or empty
     fi
 }
 
-_digest() { # PATH -> _d: sha256, quoted, or null. Of a folder: of its `sha256sum` list, ordered by name
-    _d=null
-    [ -n "$job_sha" ] || return 0
-    if [ -d "$1" ]; then
-        _x=$(cd "$1" && find . -type f -exec $job_sha {} + | sed 's|  \./|  |' | LC_ALL=C sort -k 2 | $job_sha) || return 0
-    else
-        _x=$($job_sha <"$1") || return 0
-    fi
-    _x=${_x%% *}
-    [ ${#_x} = 64 ] && _d=\"$_x\"
-}
-
-_bytes() { # PATH -> _b: size in bytes, of a folder the sum of its files; or null
-    _b=null
-    if [ -d "$1" ]; then
-        _x=$(find "$1" -type f -exec wc -c {} + 2>/dev/null) || return 0
-        _b=0
-        while read -r _n _name; do
-            [ "$_name" = total ] || _b=$((_b + _n))
-        done <<EOF
+_tree() { # FOLDER -> _d, _b: digest (of its `sha256sum` list, ordered by name) and sum of sizes, or null
+    _d=null _b=null
+    _x=$(find "$1" -type f -exec wc -c {} +) || return 0
+    _b=0
+    while read -r _n _k; do
+        [ "$_k" = total ] || _b=$((_b + _n))
+    done <<EOF
 $_x
 EOF
+    [ -n "$job_sha" ] || return 0
+    _x=$(cd "$1" && find . -type f -exec $job_sha {} + | sed 's|  \./|  |' | LC_ALL=C sort -k 2 | $job_sha) || return 0
+    _d=\"${_x%% *}\"
+}
+
+_later() { # FILE -> _e: marks for its size and digest, which _fill puts in for all files at once
+    job_count=$((job_count + 1))
+    job_files="$job_files$1$job_newline"
+    _e="\"bytes\": $job_mark$job_count,, \"sha256\": $job_mark$job_count;"
+}
+
+_facts_of() { # PATH -> _e: its size and digest as JSON keys, or the marks for them
+    if [ -d "$1" ]; then
+        _tree "$1"
+        _e="\"bytes\": $_b, \"sha256\": $_d"
     else
-        _x=$(wc -c <"$1" 2>/dev/null) || return 0
-        _b=$((_x))
+        _later "$1"
     fi
+}
+
+_fill() { # put sizes and digests in for all marks; null where they are not to be had
+    [ "$job_count" -gt 0 ] || return 0
+    IFS=$job_newline
+    set -f
+    # shellcheck disable=SC2086 # split at newlines, which no path here holds
+    set -- $job_files
+    set +f
+    unset IFS
+    _sizes= _digests=
+    if [ "${1-}" != '' ] && [ "$job_measure" = yes ]; then
+        _sizes=$(wc -c -- "$@" 2>/dev/null) || _sizes=
+        [ -z "$job_sha" ] || _digests=$($job_sha -- "$@" 2>/dev/null) || _digests=
+    fi
+    _i=0
+    while [ "$_i" -lt "$job_count" ]; do
+        _i=$((_i + 1))
+        _first "$_sizes"
+        _n=${_k:-null}
+        _sizes=$_rest
+        _first "$_digests"
+        _digests=$_rest
+        _k=${_k#\\}
+        _put "$job_mark$_i," "$_n"
+        _put "$job_mark$_i;" "${_k:+\"}${_k:-null}${_k:+\"}"
+    done
+}
+
+_first() { # LINES -> _k: first word of the first line; _rest: the other lines
+    _k=${1%%"$job_newline"*}
+    case $1 in *"$job_newline"*) _rest=${1#*"$job_newline"} ;; *) _rest= ;; esac
+    while :; do case $_k in ' '*) _k=${_k# } ;; *) break ;; esac; done
+    _k=${_k%% *}
+}
+
+_put() { # MARK TEXT: replace a mark among inputs and outputs
+    case $job_inputs in *"$1"*) job_inputs=${job_inputs%%"$1"*}$2${job_inputs#*"$1"} ;; esac
+    case $job_outputs in *"$1"*) job_outputs=${job_outputs%%"$1"*}$2${job_outputs#*"$1"} ;; esac
 }
 
 _image() { # OME-Zarr 0.5 folder -> _g: its axes, shape, sample type and scale as it says itself, as JSON keys
     _g=
     [ -r "$1/zarr.json" ] && [ -r "$1/0/zarr.json" ] || return 0
-    _x=$(tr -d ' \t\r\n' <"$1/zarr.json") && _y=$(tr -d ' \t\r\n' <"$1/0/zarr.json") || return 0
-    case $_x$_y in *\"multiscales\"*\"axes\":\[*\"scale\":\[*\"shape\":\[*) ;; *) return 0 ;; esac
+    _x=$(sed -n 'H;${x;s/[[:space:]]//g;p;}' "$1/zarr.json" "$1/0/zarr.json") || return 0
+    case $_x in *\"multiscales\"*\"axes\":\[*\"scale\":\[*\"shape\":\[*) ;; *) return 0 ;; esac
     _axes=
     _n=${_x#*\"axes\":\[}
     _n=${_n%%]*}
@@ -97,7 +152,7 @@ _image() { # OME-Zarr 0.5 folder -> _g: its axes, shape, sample type and scale a
         _axes=$_axes${_n%%\"*}
         _n=${_n#*\"}
     done
-    _n=${_y#*\"shape\":\[} _m=${_x#*\"scale\":\[} _k=${_y#*\"data_type\":\"}
+    _n=${_x##*\"shape\":\[} _m=${_x#*\"scale\":\[} _k=${_x##*\"data_type\":\"}
     _json "${_k%%\"*}"
     _g=", \"axes\": \"$_axes\", \"shape\": [${_n%%]*}], \"dtype\": $_r, \"scale\": [${_m%%]*}]"
 }
@@ -127,6 +182,7 @@ _host() { # -> _h: name of this machine
 job_begin() {
     job_step=$1 job_unit=$2 job_record=$3 job_log=$4 job_facts=$5
     job_inputs='' job_outputs='' job_rows='' job_argv='' job_stage='' job_dir='' job_ports='' job_cpu0=''
+    job_files='' job_count=0 job_measure=yes
     job_failed=${job_log%.log}.failed.json
     _json "$job_unit"
     job_samples=$_r
@@ -174,27 +230,26 @@ job_source() {
     for _path; do
         _k=${_known%% *}
         _known=${_known#* }
-        _bytes "$_path"
+        _facts_of "$_path"
         case $_k in
-        records/*) _entry "$_port" "$_path" "\"bytes\": $_b, \"sha256\": null, \"record\": \"$_k\"" ;;
-        -) _digest "$_path" && _entry "$_port" "$_path" "\"bytes\": $_b, \"sha256\": $_d" ;;
-        *) _entry "$_port" "$_path" "\"bytes\": $_b, \"sha256\": \"$_k\"" ;;
+        records/*) _e="${_e%%, \"sha256\"*}, \"sha256\": null, \"record\": \"$_k\"" ;;
+        -) ;;
+        *) _e="${_e%%, \"sha256\"*}, \"sha256\": \"$_k\"" ;;
         esac
+        _entry "$_port" "$_path" "$_e"
     done
 }
 
 job_shared() {
-    _bytes "$3"
-    _d= _k=
+    _d='' _b='' _k=''
     case $job_record in
     records/*/* | */records/*/*) _k=${job_record%/*/*}/inputs/$2 ;;
     esac
     if [ -r "$_k" ] && [ ! "$3" -nt "$_k" ]; then
-        read -r _d _n <"$_k" || _d=
-        [ "$_n" = "$_b" ] || _d=
+        read -r _d _b <"$_k" || _d=
     fi
     if [ -z "$_d" ]; then
-        _digest "$3"
+        _one "$3"
         if [ -n "$_k" ]; then
             mkdir -p "${_k%/*}"
             printf '%s %s\n' "$_d" "$_b" >"$_k.$job_host.$$"
@@ -202,6 +257,16 @@ job_shared() {
         fi
     fi
     _entry "$1" "$3" "\"bytes\": $_b, \"sha256\": $_d"
+}
+
+_one() { # PATH -> _d, _b: digest and size, now
+    if [ -d "$1" ]; then
+        _tree "$1"
+        return 0
+    fi
+    _d=null _b=null
+    _x=$(wc -c <"$1") && _b=$((_x))
+    [ -n "$job_sha" ] && _x=$($job_sha <"$1") && _d=\"${_x%% *}\"
 }
 
 job_upstream() {
@@ -271,13 +336,13 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
     mv -- "$@" "$job_dir/"
     for _pair in $job_ports; do
         _path=$job_dir/${_pair#*:}
-        _digest "$_path"
-        _bytes "$_path"
+        _facts_of "$_path"
         _image "$_path"
         _json "$_path"
         job_outputs="$job_outputs${job_outputs:+,}
-    {\"port\": \"${_pair%%:*}\", \"path\": $_r, \"bytes\": $_b, \"sha256\": $_d$_g}"
+    {\"port\": \"${_pair%%:*}\", \"path\": $_r, $_e$_g}"
     done
+    _fill
     _write "$job_record" done 0
     trap - EXIT INT TERM
     rm -rf -- "$job_stage"
@@ -288,6 +353,8 @@ _died() { # RC: leave the facts of the failure where Snakemake does not delete t
     # 130: somebody pressed Ctrl-C, which is no failure; no staging folder: another run of this job took over
     if [ "$1" != 130 ] && { [ -z "$job_stage" ] || [ -d "$job_stage" ]; }; then
         job_outputs=
+        job_measure=no
+        _fill
         _write "$job_failed" failed "$1" || :
     fi
     [ -z "$job_stage" ] || rm -rf -- "$job_stage"
@@ -341,7 +408,11 @@ _write() { # FILE STATUS RC
         printf '  "environment": {%s},\n  "tool_version_observed": %s,\n' "$_environment" "$_version"
         printf '  "argv": [%s],\n  "row_parameters": {%s},\n' "$job_argv" "$job_rows"
         printf '  "inputs": [%s\n  ],\n  "outputs": [%s\n  ],\n  "compiled": ' "$job_inputs" "$job_outputs"
-        if [ -r "$job_facts" ]; then cat -- "$job_facts"; else echo null; fi
+        if [ -r "$job_facts" ]; then
+            while IFS= read -r _line; do printf '%s\n' "$_line"; done <"$job_facts"
+        else
+            echo null
+        fi
         echo '}'
     } >"$_tmp"
     mv -f -- "$_tmp" "$1"

@@ -28,7 +28,6 @@ rule deconvolve:
         acceleration="biggs_andrews",
         background=98,
         edges="padded",
-        softening_px=15,
         psf_kind="auto",
         psf=lambda wildcards: plan.inputs("deconvolve", "psf", wildcards.sample),
         psf_key=lambda wildcards: plan.shared_key("deconvolve", "psf", wildcards.sample),
@@ -51,7 +50,6 @@ rule deconvolve:
         --acceleration={params.acceleration:q} \\
         --background={params.background:q} \\
         --edges={params.edges:q} \\
-        --softening-px={params.softening_px:q} \\
         --psf-kind={params.psf_kind:q} \\
         --out-image "$out_image" \\
         --threads {threads}

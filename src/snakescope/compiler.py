@@ -79,7 +79,7 @@ def compile_pipeline(pipeline: Pipeline, study: Path) -> dict[str, str]:
     rules = [build_rule(pipeline, step, Places(study)) for step in pipeline.steps.values()]
     texts = {layout.rule_file(name, rule.step.name): _rule_text(pipeline, rule) for rule in rules}
     texts |= {
-        layout.step_facts_file(name, rule.step.name): json_text(step_facts(pipeline, rule.step)) for rule in rules
+        layout.step_facts_file(name, rule.step.name): facts_text(step_facts(pipeline, rule.step)) for rule in rules
     }
     texts[layout.plan_file(name)] = json_text(plan(pipeline, rules))
     return texts
@@ -88,6 +88,12 @@ def compile_pipeline(pipeline: Pipeline, study: Path) -> dict[str, str]:
 def json_text(value: Any) -> str:
     """JSON as we check it in: indented, unicode as it is, one newline at the end."""
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def facts_text(facts: Mapping[str, Any]) -> str:
+    """JSON with one line a key: every job reads it line by line into its record."""
+    lines = (f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 # ---------------------------------------------------------------------------- building a rule

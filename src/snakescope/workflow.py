@@ -12,6 +12,7 @@ import math
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -251,12 +252,13 @@ class Plan:
     def resource(self, step: str, name: str, unit: str, attempt: int) -> int:
         """A resource of one job, rounded up; grows with each attempt unless the expression itself says how."""
         expression = self.steps[step]["resources"][name]
+        if not isinstance(expression, str):
+            return max(1, math.ceil(float(expression) * attempt))
         try:
             value = evaluate_number(expression, {**self._names(step, unit), "attempt": attempt})
         except (UnknownValueError, ExpressionError):
             value = UNKNOWN_RESOURCE[name]
-        grows = not (isinstance(expression, str) and "attempt" in expression)
-        return max(1, math.ceil(value * (attempt if grows else 1)))
+        return max(1, math.ceil(value if "attempt" in expression else value * attempt))
 
     def walk_units(self) -> Iterator[tuple[str, str, list[Row]]]:
         """Every job there is: step, unit, rows."""
@@ -265,15 +267,36 @@ class Plan:
                 yield step, unit, rows
 
 
-def prepare_jobs(snakemake_version: str) -> None:
+def prepare_jobs(snakemake_version: str, scheduler: type | None = None) -> None:
     """Tell the jobs of this process what no rule says, so that moving an installation makes nothing run again.
 
     A tool's ``python`` is the one that runs Snakemake, unless conda or an image brings its own; the version of
     Snakemake goes into the records.
+
+    Parameters
+    ----------
+    snakemake_version
+        Version of the Snakemake that reads the workflow.
+    scheduler
+        Its `JobScheduler`. Up to 9.27 each finished job starts a timer that looks over all ready jobs once a second
+        from then on and never ends; after some hundred jobs that takes a whole core. One timer at a time does the
+        same. See docs/design/scheduling.md.
     """
     own = os.path.dirname(sys.executable)  # noqa: PTH120 - not resolved: a virtual environment is a link
     os.environ["PATH"] = os.pathsep.join([own, os.environ.get("PATH", os.defpath)])
     os.environ["SNAKESCOPE_SNAKEMAKE"] = snakemake_version
+    if hasattr(scheduler, "_schedule_reevalutation"):
+        scheduler._schedule_reevalutation = _one_timer  # type: ignore[union-attr]
+
+
+def _one_timer(scheduler: Any, delay: float) -> None:
+    """Wake the scheduler after a delay, unless it is going to be woken anyway."""
+    pending: threading.Timer | None = getattr(scheduler, "_pending_timer", None)
+    if pending is None or not pending.is_alive() or pending is threading.current_thread():
+        pending = threading.Timer(delay, scheduler._open_jobs.release)
+        pending.daemon = True  # the end of a run does not wait for it
+        scheduler._pending_timer = pending
+        pending.start()
 
 
 def _agreed(values: Sequence[Any]) -> Any:
