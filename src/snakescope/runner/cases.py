@@ -65,6 +65,8 @@ class CaseFacts(Model):
     """z,y,x in µm."""
     time_step_s: float | None = None
     """Seconds between frames."""
+    scene: int = Field(default=0, ge=0)
+    """Which image of the file, from 0."""
 
 
 class Case(Model):
@@ -104,7 +106,7 @@ def run_case(tool: Tool, path: Path, folder: Path) -> CaseResult:
     functions = _load_functions(tool.folder / "cases/generators.py")
     made = _function(functions, case.generator.name, path)(folder, **case.generator.args)
     inputs = {port: list(found) if isinstance(found, list) else [found] for port, found in made.items()}
-    facts = Facts(case.facts.voxel_size_um, case.facts.time_step_s)
+    facts = Facts(case.facts.voxel_size_um, case.facts.time_step_s, case.facts.scene)
     try:
         outputs = run_tool(tool, inputs, folder / "out", params=case.params, facts=facts).outputs
     except SnakescopeError as error:
