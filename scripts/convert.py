@@ -12,7 +12,7 @@ from pathlib import Path
 
 from snakescope.errors import InputError, Problem
 from snakescope.images import ImageHeader, StackAxis, create_image, disagreements, open_image, read_headers
-from snakescope.program import add_image_facts, run_program
+from snakescope.program import add_image_facts, image_facts, run_program
 
 
 def unknown_sizes(header: ImageHeader) -> list[str]:
@@ -130,7 +130,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--image", type=Path, required=True, metavar="FILE", help="image of any format")
     add_image_facts(parser)
-    parser.add_argument("--stack-axis", choices=["z", "t"], default="z", help="what the planes of a plain TIFF are")
     parser.add_argument("--ome-zarr-version", choices=["0.5", "0.4"], default="0.5")
     parser.add_argument("--out-image", type=Path, required=True, metavar="STORE", help="OME-Zarr store to make")
     parser.add_argument("--threads", type=int, default=1)
@@ -142,10 +141,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     written = convert(
         args.image,
         args.out_image,
-        scene=args.scene,
-        voxel_size_um=args.voxel_size_um,
-        time_step_s=args.time_step_s,
-        stack_axis=args.stack_axis,
+        **image_facts(args),
         ome_zarr_version=args.ome_zarr_version,
     )
     print("\n".join(describe(written)))

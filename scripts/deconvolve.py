@@ -20,7 +20,7 @@ from psf import PsfKind, PsfStack, RadialOtf, Triple, check_fits, half_width_um,
 from richardson_lucy import Blur, Shape, Volume, richardson_lucy
 from snakescope.errors import InputError, Problem, problem
 from snakescope.images import Image, ImageHeader, ImageWriter, create_image, open_image
-from snakescope.program import add_image_facts, run_program
+from snakescope.program import add_image_facts, image_facts, run_program
 
 Edges = Literal["padded", "periodic"]
 
@@ -288,9 +288,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Deconvolve every volume of an image; see tools/deconvolve/tool.yaml."""
     args = build_parser().parse_args(argv)
     check_arguments(args)
-    with open_image(
-        args.image, scene=args.scene, voxel_size_um=args.voxel_size_um, time_step_s=args.time_step_s
-    ) as image:
+    with open_image(args.image, **image_facts(args)) as image:
         header = image.header
         voxel_um = image_voxel_um(header)
         shape = (header.size("z"), header.size("y"), header.size("x"))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from snakescope.errors import InputError, Problem, problem
 from snakescope.images import ImageHeader, create_image, open_image
-from snakescope.program import add_image_facts, run_program
+from snakescope.program import add_image_facts, image_facts, run_program
 
 
 def shift_per_plane_px(angle_deg: float, step_um: float, pixel_um: float) -> float:
@@ -141,9 +141,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--fill", type=float)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
-    with open_image(
-        args.image, scene=args.scene, voxel_size_um=args.voxel_size_um, time_step_s=args.time_step_s
-    ) as image:
+    with open_image(args.image, **image_facts(args)) as image:
         header = image.header
         step_um, pixel_um = check(header, args.angle_deg, args.fill)
         wider = deskewed_width(header.size("x"), header.size("z"), args.angle_deg, step_um, pixel_um)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, spatial
 
 from snakescope.errors import InputError, Problem, problem
-from snakescope.program import add_image_facts, boolean, run_program
+from snakescope.program import add_image_facts, boolean, image_facts, run_program
 from tables import empty_points, write_points
 
 if TYPE_CHECKING:
@@ -345,9 +345,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     args = parse(argv)
     tables_, thresholds = [], []
-    with open_image(
-        args.image, scene=args.scene, voxel_size_um=args.voxel_size_um, time_step_s=args.time_step_s
-    ) as image:
+    with open_image(args.image, **image_facts(args)) as image:
         header = image.header
         voxel_um = image.pixel_size() if header.size("z") == 1 else image.voxel_size()
         check_options(args, header, voxel_um)

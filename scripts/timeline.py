@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
@@ -27,6 +27,7 @@ class Facts:
     voxel_size_um: tuple[float, float, float] | None = None
     time_step_s: float | None = None
     t_index: tuple[int, ...] | None = None
+    stack_axis: Literal["z", "t"] = "z"
 
 
 class Timeline:
@@ -59,7 +60,7 @@ class Timeline:
 
     def __init__(self, paths: Sequence[Path], facts: Facts, channel: int = 0) -> None:
         self._facts, self._channel = facts, channel
-        headers = [_header(path, facts.scene) for path in paths]
+        headers = [_header(path, facts) for path in paths]
         self.header = headers[0]
         _check_alike(headers, channel, sizes=facts.voxel_size_um is None)
         self._places = _places(headers, facts.t_index)
@@ -91,7 +92,7 @@ class Timeline:
     def volumes(self, frames: Iterable[int]) -> Iterator[tuple[int, NDArray[Any]]]:
         """Load frames one after another: (z, y, x) or (y, x), the file's own dtype. Each file is opened once."""
         for path, group in groupby(sorted(frames), key=lambda frame: self._places[frame][0]):
-            with open_image(path, scene=self._facts.scene) as image:
+            with open_image(path, scene=self._facts.scene, stack_axis=self._facts.stack_axis) as image:
                 for frame in group:
                     yield frame, image.volume(self._places[frame][1], self._channel)
 
@@ -111,7 +112,7 @@ def facts_of(arguments: argparse.Namespace) -> Facts:
     """Collect the facts from parsed flags (`add_image_facts`, `add_timeline`)."""
     given: list[tuple[int, ...]] | None = arguments.t_index
     t_index = None if given is None else tuple(number for part in given for number in part)
-    return Facts(arguments.scene, arguments.voxel_size_um, arguments.time_step_s, t_index)
+    return Facts(arguments.scene, arguments.voxel_size_um, arguments.time_step_s, t_index, arguments.stack_axis)
 
 
 def _indices(text: str) -> tuple[int, ...]:
@@ -124,8 +125,8 @@ def _indices(text: str) -> tuple[int, ...]:
     return numbers
 
 
-def _header(path: Path, scene: int) -> ImageHeader:
-    headers = read_headers(path)
+def _header(path: Path, facts: Facts) -> ImageHeader:
+    headers, scene = read_headers(path, stack_axis=facts.stack_axis), facts.scene
     if not 0 <= scene < len(headers):
         raise problem(path, f"has {len(headers)} scene(s), numbered from 0; scene {scene} was asked for")
     return headers[scene]

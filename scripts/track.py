@@ -267,6 +267,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--t-index", type=int, nargs="+", metavar="I", help="frame at which each file begins")
     parser.add_argument("--time-step-s", type=float, metavar="S", help="time between frames in seconds")
     parser.add_argument("--voxel-size-um", type=triple, metavar="Z,Y,X", help="voxel size of the label images")
+    parser.add_argument(
+        "--stack-axis", choices=["z", "t"], default="z", help="what the planes of a plain label TIFF are"
+    )
     parser.add_argument("--method", choices=("laptrack", "trackpy"), default="laptrack")
     parser.add_argument("--max-distance-um", type=float, required=True, metavar="D")
     parser.add_argument("--gap-frames", type=int, default=0, metavar="N", help="frames a track may be missing")
@@ -307,8 +310,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the spots, link them, and write the three outputs."""
     args = parse(argv)
     options = check_options(args)
-    read = read_points_source if args.points else read_labels_source
-    sources = [read(path, args.voxel_size_um) for path in args.points or args.labels]
+    if args.points:
+        sources = [read_points_source(path, args.voxel_size_um) for path in args.points]
+    else:
+        sources = [read_labels_source(path, args.voxel_size_um, args.stack_axis) for path in args.labels]
     spots = join_sources(sources, args.t_index, args.time_step_s)
     tracks, edges = build_tracks(spots, options, args.min_length)
     write_geff(args.out_tracks, tracks, edges)

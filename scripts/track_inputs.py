@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,14 +42,16 @@ def read_points_source(path: Path, voxel_size_um: tuple[float, float, float] | N
     return Source(path, spots, int(spots["frame"].max()) + 1 if len(spots) else 1)
 
 
-def read_labels_source(path: Path, voxel_size_um: tuple[float, float, float] | None) -> Source:
+def read_labels_source(
+    path: Path, voxel_size_um: tuple[float, float, float] | None, stack_axis: Literal["z", "t"] = "z"
+) -> Source:
     """Read a label image frame by frame; every object of a frame is a spot at its centroid."""
     import pandas as pd
 
     from snakescope.images import open_image
 
     found: list[pd.DataFrame] = []
-    with open_image(path, voxel_size_um=voxel_size_um) as image:
+    with open_image(path, voxel_size_um=voxel_size_um, stack_axis=stack_axis) as image:
         header = image.header
         voxel_um = image.pixel_size() if header.size("z") == 1 else image.voxel_size()
         for t in range(header.size("t")):

@@ -271,6 +271,8 @@ def _add_tool_run(actions: Any) -> None:
     command.add_argument("--voxel-size-um", metavar="Z,Y,X", help="voxel size in µm, where the file does not say it")
     command.add_argument("--time-step-s", type=float, metavar="S", help="seconds between frames, likewise")
     command.add_argument("--scene", type=int, default=0, metavar="N", help="which image of the file, from 0")
+    told = "what the planes of a plain TIFF are (default: t with --time-step-s where the tool can do without z, else z)"
+    command.add_argument("--stack-axis", choices=["z", "t"], help=told)
     command.add_argument("--threads", type=_count, metavar="N", help="threads (default: what the tool says)")
     _add_study(command)
     _add_json(command)
@@ -348,7 +350,7 @@ def _tool_run(arguments: argparse.Namespace) -> int:
         parse_inputs(arguments.inputs),
         arguments.out,
         params=parse_settings(tool, arguments.settings),
-        facts=Facts(arguments.voxel_size_um, arguments.time_step_s, arguments.scene),
+        facts=Facts(arguments.voxel_size_um, arguments.time_step_s, arguments.scene, arguments.stack_axis),
         threads=arguments.threads,
     )
     if arguments.json:

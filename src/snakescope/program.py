@@ -14,18 +14,32 @@ import runpy
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from snakescope import __version__, layout
 from snakescope.errors import SnakescopeError
 
 
 def add_image_facts(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that give what a bare image file lacks: ``--voxel-size-um``, ``--time-step-s``, ``--scene``."""
+    """Add the flags that give what a bare image file lacks; `image_facts` reads them."""
     parser.add_argument(
         "--voxel-size-um", type=triple, metavar="Z,Y,X", help="voxel size in µm; overrides what the file says"
     )
     parser.add_argument("--time-step-s", type=float, metavar="S", help="time between frames in seconds")
     parser.add_argument("--scene", type=int, default=0, metavar="N", help="which image of the file, from 0")
+    parser.add_argument(
+        "--stack-axis", choices=["z", "t"], default="z", help="what the planes of a plain TIFF are (default: z)"
+    )
+
+
+def image_facts(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags of `add_image_facts` say, as arguments for `snakescope.images.open_image`."""
+    return {
+        "scene": args.scene,
+        "voxel_size_um": args.voxel_size_um,
+        "time_step_s": args.time_step_s,
+        "stack_axis": args.stack_axis,
+    }
 
 
 def triple(text: str) -> tuple[float, float, float]:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,10 +30,8 @@ FACT_FLAGS = {
     "time_step_s": "--time-step-s",
     "scene": "--scene",
     "t_index": "--t-index",
+    "stack_axis": "--stack-axis",
 }
-
-
-_WILDCARD = re.compile(r"\{\s*\w+\s*(,[^{}]*(\{[^{}]*\}[^{}]*)*)?\}")
 
 
 class Plan:
@@ -118,10 +115,10 @@ class Plan:
     def declared(self, step: str, port: str, unit: str) -> list[str]:
         """The files of an input that comes from outside, as far as Snakemake can be told of them.
 
-        It takes ``{word}`` in a file name for a wildcard, so such a file is not declared: it is read, recorded and
+        It may take a brace in a file name for a wildcard, so such a file is not declared: it is read, recorded and
         checked all the same, but a new date on it does not make the job run again.
         """
-        return [path for path in self._paths(step, port, unit) if not _WILDCARD.search(path)]
+        return [path for path in self._paths(step, port, unit) if "{" not in path]
 
     def _upstream_units(self, wire: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
         over = tuple(self.steps[wire["step"]]["over"])
@@ -173,6 +170,12 @@ class Plan:
             return [format_number(step_s)] if step_s is not None else []
         if self.steps[step]["inputs"][port]["from"] != "sheet":
             return []
+        if fact == "stack_axis":  # a plain TIFF does not say; the sheet's axes do
+            return (
+                ["t"]
+                if all(r.format == "tiff" and "t" in (r.axes or "") and "z" not in (r.axes or "") for r in rows)
+                else []
+            )
         if fact == "scene":
             scene = _agreed([row.scene for row in rows])
             return [str(scene)] if scene else []

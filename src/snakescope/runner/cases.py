@@ -6,7 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -67,6 +67,8 @@ class CaseFacts(Model):
     """Seconds between frames."""
     scene: int = Field(default=0, ge=0)
     """Which image of the file, from 0."""
+    stack_axis: Literal["z", "t"] | None = None
+    """What the planes of a plain TIFF are."""
 
 
 class Case(Model):
@@ -106,7 +108,7 @@ def run_case(tool: Tool, path: Path, folder: Path) -> CaseResult:
     functions = _load_functions(tool.folder / "cases/generators.py")
     made = _function(functions, case.generator.name, path)(folder, **case.generator.args)
     inputs = {port: list(found) if isinstance(found, list) else [found] for port, found in made.items()}
-    facts = Facts(case.facts.voxel_size_um, case.facts.time_step_s, case.facts.scene)
+    facts = Facts(case.facts.voxel_size_um, case.facts.time_step_s, case.facts.scene, case.facts.stack_axis)
     try:
         outputs = run_tool(tool, inputs, folder / "out", params=case.params, facts=facts).outputs
     except SnakescopeError as error:

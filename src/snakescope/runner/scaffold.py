@@ -24,7 +24,7 @@ inputs:
     formats: [ome-zarr, ome-tiff, tiff]
     axes: t?c?z?yx
     requires: [pixel_size]
-    facts: [voxel_size_um, time_step_s, scene]
+    facts: [voxel_size_um, time_step_s, scene, stack_axis]
 outputs:
   image:
     type: image
@@ -63,7 +63,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from snakescope.images import create_image, open_image
-from snakescope.program import add_image_facts, run_program
+from snakescope.program import add_image_facts, image_facts, run_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -75,8 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     add_image_facts(parser)
     args = parser.parse_args(argv)
-    facts = {{"scene": args.scene, "voxel_size_um": args.voxel_size_um, "time_step_s": args.time_step_s}}
-    with open_image(args.image, **facts) as source:
+    with open_image(args.image, **image_facts(args)) as source:
         header = source.header
         sigma_px = [args.sigma_um / size for size in header.voxel_size_um[-2 - ("z" in header.axes) :]]
         with create_image(

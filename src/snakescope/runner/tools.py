@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Any, Literal
 
 from snakescope import layout
 from snakescope.check import check_rows
@@ -23,6 +23,7 @@ from snakescope.pipeline import FileWire, Pipeline, PipelineSpec, SheetWire, Ste
 from snakescope.record import reason
 from snakescope.samples import Sheet, SheetError, build_sheet, format_number, format_voxel_size
 from snakescope.tool.base import near_miss
+from snakescope.tool.geometry import axes_choices
 from snakescope.tool.library import Tool
 from snakescope.tool.spec import IMAGE_TYPES
 from snakescope.workflow import Plan
@@ -47,11 +48,25 @@ class ToolFailedError(SnakescopeError, RuntimeError):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a bare image file lacks: voxel size z, y, x in µm, seconds between frames, which image of the file."""
+    """What a bare image file lacks.
+
+    Parameters
+    ----------
+    voxel_size_um
+        ``z,y,x`` in µm; ``y,x`` for an image without z.
+    time_step_s
+        Seconds between frames.
+    scene
+        Which image of the file, from 0.
+    stack_axis
+        What the planes of a plain TIFF are. None: frames when a time step is given for a single file and the tool
+        takes images without z, else slices.
+    """
 
     voxel_size_um: str | None = None
     time_step_s: float | None = None
     scene: int = 0
+    stack_axis: Literal["z", "t"] | None = None
 
 
 @dataclass(frozen=True)
@@ -175,9 +190,10 @@ def _sheet(tool: Tool, inputs: Mapping[str, Sequence[Path]], wires: Mapping[str,
         if len(inputs[port]) != count:
             raise problem(f"--in {port}", f"found {len(inputs[port])} files; expected {count}, as for {carrier!r}")
     is_image = tool.spec.inputs[carrier].type in IMAGE_TYPES
+    stack_axis = facts.stack_axis or _likely_stack_axis(tool, carrier, facts, count)
     rows = []
     for index, path in enumerate(inputs[carrier]):
-        cells = _header_cells(path, facts) if is_image else _given_cells(facts)
+        cells = _header_cells(path, facts, stack_axis) if is_image else _given_cells(facts)
         cells |= {"id": f"{UNIT}{index}" if count > 1 else UNIT, "path": str(path), "series": UNIT}
         cells |= {"t": str(index)} if count > 1 else {}
         rows.append(cells | {port: str(inputs[port][index]) for port in others})
@@ -185,8 +201,14 @@ def _sheet(tool: Tool, inputs: Mapping[str, Sequence[Path]], wires: Mapping[str,
     return build_sheet([*columns, "channels", "bytes", "series", "t", *others], rows)
 
 
-def _header_cells(path: Path, facts: Facts) -> dict[str, str]:
-    headers = read_headers(path)
+def _likely_stack_axis(tool: Tool, carrier: str, facts: Facts, count: int) -> Literal["z", "t"]:
+    axes = tool.spec.inputs[carrier].axes
+    fits = axes is not None and "tyx" in axes_choices(axes)
+    return "t" if facts.time_step_s is not None and count == 1 and fits else "z"
+
+
+def _header_cells(path: Path, facts: Facts, stack_axis: Literal["z", "t"]) -> dict[str, str]:
+    headers = read_headers(path, stack_axis=stack_axis)
     if not 0 <= facts.scene < len(headers):
         raise problem("--scene", f"found {facts.scene}; {path} holds {len(headers)} images, numbered from 0")
     header = headers[facts.scene]

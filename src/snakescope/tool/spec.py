@@ -26,7 +26,7 @@ Format = Literal[
     "ome-zarr", "ome-tiff", "tiff", "nd2", "lif", "czi", "csv", "tsv", "json", "trackmate-xml", "geff",
     "png", "gif", "mp4", "txt", "other",
 ]  # fmt: skip
-Fact = Literal["voxel_size_um", "time_step_s", "scene", "t_index"]
+Fact = Literal["voxel_size_um", "time_step_s", "scene", "t_index", "stack_axis"]
 _FACTS: tuple[Fact, ...] = get_args(Fact)
 Scalar = float | int | bool | str
 DIRECTORY_FORMATS = frozenset({"ome-zarr", "geff"})
