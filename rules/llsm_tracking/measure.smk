@@ -5,6 +5,7 @@
 rule measure:
     input:
         table="results/{series}/track/tracks.csv",
+        image=lambda wildcards: plan.inputs("measure", "image", wildcards.series),
     output:
         tracks="results/{series}/measure/tracks_measured.csv",
         spots="results/{series}/measure/spots_measured.csv",
@@ -29,6 +30,7 @@ rule measure:
         msd_lags=4,
         least_spots=5,
         least_spots_alpha=8,
+        image_facts=lambda wildcards: plan.facts("measure", "image", wildcards.series),
     message:
         "measure {wildcards.series}: Measure tracks"
     shell:
@@ -37,10 +39,12 @@ rule measure:
         job_begin measure {wildcards.series:q} {output.record:q} {log:q} rules/llsm_tracking/measure.json
         job_samples {params.samples:q}
         job_upstream table table {input.table:q}
+        job_upstream image image {input.image:q}
         job_output tracks {output.tracks:q}
         job_output spots {output.spots:q}
         job_run python -m snakescope.program measure \\
         --table {input.table:q} \\
+        --image {input.image:q} {params.image_facts:q} \\
         --channel={params.channel:q} \\
         --msd-lags={params.msd_lags:q} \\
         --least-spots={params.least_spots:q} \\

@@ -28,6 +28,7 @@ rule render:
     params:
         samples=lambda wildcards: plan.samples("render", wildcards.series),
         channel=0,
+        title=lambda wildcards: plan.value("render", "title", wildcards.series),
         contrast_percentiles="1.0,99.8",
         color_by="time",
         panels=8,
@@ -44,6 +45,7 @@ rule render:
         job_samples {params.samples:q}
         job_upstream image image {input.image:q}
         job_upstream table table {input.table:q}
+        job_row title {params.title:q}
         job_output montage {output.montage:q}
         job_output overlay {output.overlay:q}
         job_output movie {output.movie:q}
@@ -51,6 +53,7 @@ rule render:
         --image {input.image:q} {params.image_facts:q} \\
         --table {input.table:q} \\
         --channel={params.channel:q} \\
+        --title={params.title:q} \\
         --contrast-percentiles={params.contrast_percentiles:q} \\
         --color-by={params.color_by:q} \\
         --panels={params.panels:q} \\

@@ -26,8 +26,8 @@ from snakescope.evaluate import (
 from snakescope.runner.folder import init, open_study
 from snakescope.runner.report import run_summary
 from snakescope.runner.run import RunResult, run
-from snakescope.samples import write_sheet
-from snakescope.synthetic import generate_llsm
+from snakescope.samples import Sheet, build_sheet, format_number, write_sheet
+from snakescope.synthetic import Microscope, generate_llsm
 
 GATE_UM = 0.4
 SERIES, FRAMES = 2, 8
@@ -88,12 +88,18 @@ def demo(folder: Path, *, cores: int | None = None, quiet: bool = False) -> Demo
         generate_llsm(folder / "data", series=SERIES, frames=FRAMES)
         shutil.copyfile(folder / "data/psf.tif", folder / "config/psf.tif")
     report = collect_folder(folder / "data/raw", sheet=folder / layout.SHEET, accept=True)
-    write_sheet(folder / layout.SHEET, report.sheet)
+    write_sheet(folder / layout.SHEET, _with_time_step(report.sheet))
     study = open_study(folder)
     result = run(study, cores=cores, quiet=quiet)
     scores = _score(folder)
     pictures = sorted(path for suffix in ("png", "gif") for path in (folder / "results").glob(f"*/render/*.{suffix}"))
     return DemoResult(folder, result, *scores, pictures, time.monotonic() - started)
+
+
+def _with_time_step(sheet: Sheet) -> Sheet:
+    """Do what a person would: type the time between stacks, which files of one stack each do not say."""
+    rows = [{**row.cells, "time_step_s": format_number(Microscope().time_step_s)} for row in sheet.rows]
+    return build_sheet(sheet.columns, rows, sheet.path)
 
 
 def _score(folder: Path) -> tuple[SpotScore, EdgeScore, TrackScore]:
