@@ -17,3 +17,8 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data sets are not here (set SNAKESCOPE_SHARED_DATA to their folder)")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--fix``."""
+    parser.addoption("--fix", action="store_true", help="rewrite golden files that differ instead of failing")
