@@ -18,6 +18,8 @@ from snakescope import layout
 from snakescope.errors import problem
 
 SCHEMA = 1
+# Snakemake puts it into a folder that a rule made, when the job and its record are done.
+TIMESTAMP = ".snakemake_timestamp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +152,11 @@ def digest(path: Path) -> str:
     """The sha256 that a record gives for a file or folder.
 
     For a folder (an OME-Zarr) it is the sha256 of the text that ``sha256sum`` prints for its files, one line a
-    file, ``digest, two blanks, path``, in byte order of the paths.
+    file, ``digest, two blanks, path``, in byte order of the paths. Snakemake's own mark in a folder is left out.
     """
     if path.is_file():
         return _file_digest(path)
-    names = sorted(
-        (item.relative_to(path).as_posix() for item in path.rglob("*") if item.is_file()),
-        key=lambda name: name.encode(),
-    )
+    names = sorted((item.relative_to(path).as_posix() for item in _files(path)), key=lambda name: name.encode())
     lines = "".join(f"{_file_digest(path / name)}  {name}\n" for name in names)
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -169,7 +168,11 @@ def _file_digest(path: Path) -> str:
 
 def size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
-    return path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    return path.stat().st_size if path.is_file() else sum(item.stat().st_size for item in _files(path))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (item for item in folder.rglob("*") if item.is_file() and item.name != TIMESTAMP)
 
 
 def reason(log: Path) -> str:
