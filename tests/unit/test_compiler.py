@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from snakescope import layout
-from snakescope.compiler import brace, compile_pipeline, quote_literal, unbrace, word
+from snakescope.compiler import compile_pipeline
+from snakescope.compiler.words import brace, quote_literal, unbrace, word
 from snakescope.errors import InputError
 from snakescope.pipeline import read_pipeline
 from snakescope.record import read_record

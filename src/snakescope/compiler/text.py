@@ -1,0 +1,104 @@
+"""Writing a rule down, as snakefmt would have it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from snakescope import layout
+from snakescope.compiler.rule import Lookup, Output, Rule
+from snakescope.compiler.words import brace, quote_literal
+from snakescope.pipeline import Pipeline, Step
+
+LINE = 88  # snakefmt's
+
+
+def rule_text(pipeline: Pipeline, rule: Rule) -> str:
+    """Text of a rule file."""
+    step = rule.step
+    spec = step.tool.spec
+    name = pipeline.spec.name
+    unit = f"{{{step.wildcard}}}"
+    message = f"{step.name} {{wildcards.{step.wildcard}}}: {brace(spec.name)}"
+    lines = [
+        f"# GENERATED from {layout.pipeline_file(name)} and tools/{spec.id}/tool.yaml -- do not edit.",
+        f"# To change it, edit those files and run: snakescope compile {name}",
+        "",
+        "",
+        f"rule {step.name}:",
+        *_section("input", {key: _value(step, value) for key, value in rule.inputs.items()}),
+        *_section("output", {key: _output(value) for key, value in rule.outputs.items()}),
+        "    log:",
+        f"        {quote_literal(layout.log(unit, step.name), '')},",
+        "    benchmark:",
+        f"        {quote_literal(layout.benchmark(unit, step.name), '')}",
+        *(
+            [f"    conda:\n        {quote_literal(f'../../{spec.environment.conda}')}"]
+            if spec.environment.conda
+            else []
+        ),
+        f"    threads: {spec.resources.threads}",
+        *_section("resources", _resources(step)),
+        *_section("params", {key: _value(step, value, path=False) for key, value in rule.params.items()}),
+        "    message:",
+        f"        {quote_literal(message, '')}",
+        "    shell:",
+        '        """',
+        *(f"        {_block(line)}" for line in rule.calls),
+        '        """',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _section(name: str, items: Mapping[str, str]) -> list[str]:
+    return [f"    {name}:", *(_item(key, value) for key, value in items.items())] if items else []
+
+
+def _item(key: str, value: str) -> str:
+    """One named value, folded where a line would be too long, as snakefmt folds it."""
+    line = f"        {key}={value},"
+    head, bracket, rest = value.partition("(")
+    if len(line) - 1 <= LINE or not bracket or not rest.endswith(")"):
+        return line
+    inside = rest[:-1]
+    if len(inside) + 12 <= LINE:
+        return f"        {key}={head}(\n            {inside}\n        ),"
+    arguments = ",\n            ".join(inside.split(", "))
+    return f"        {key}={head}(\n            {arguments},\n        ),"
+
+
+def _value(step: Step, value: Any, *, path: bool = True) -> str:
+    if isinstance(value, Lookup):
+        arguments = ", ".join(quote_literal(argument, "") for argument in value.arguments)
+        return f"lambda wildcards: plan.{value.method}({arguments}, wildcards.{step.wildcard})"
+    if path and isinstance(value, str) and value.startswith(f"{layout.RESULTS}/{{{step.wildcard}}}/"):
+        return quote_literal(value, "")
+    return quote_literal(value)
+
+
+def _output(output: Output) -> str:
+    text = quote_literal(output.pattern, "")
+    text = f"directory({text})" if output.directory else text
+    return f"temp({text})" if output.temporary else text
+
+
+def _resources(step: Step) -> dict[str, str]:
+    resources = step.tool.spec.resources
+    names = {"mem_mb": "mem_mb", "runtime_min": "runtime", "disk_mb": "disk_mb"}
+    calls = {
+        snakemake_name: f'plan.resource("{step.name}", "{name}", wildcards.{step.wildcard}, attempt)'
+        for name, snakemake_name in names.items()
+        if getattr(resources, name) is not None
+    }
+    texts = {name: f"lambda wildcards, attempt: {call}" for name, call in calls.items()}
+    return texts | ({"gpu": str(resources.gpus)} if resources.gpus else {})
+
+
+def _block(line: str) -> str:
+    """A shell line inside a triple-quoted Python text; long commands are folded at their flags."""
+    escaped = line.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    if len(escaped) < LINE:
+        return escaped
+    # What stands in quotes is data.
+    return re.sub(r"('[^']*'|\"[^\"]*\")| (?=--[a-z])", lambda m: m[1] or " \\\\\n        ", escaped)
