@@ -37,7 +37,7 @@ class RunState:
 
     def take(self, event: dict[str, Any]) -> None:
         """Take one event into account."""
-        kind, job = event["event"], self._jobs.get(event.get("job"))
+        kind, job = event.get("event"), self._jobs.get(event.get("job"))
         if kind == "run_info":
             self.planned = Counter({rule: n for rule, n in event["rules"].items() if rule not in ("all", "total")})
         elif kind == "job_info" and event["unit"] is not None:
@@ -57,22 +57,27 @@ class RunState:
 
 
 class Events:
-    """Reads events as they are written to a file."""
+    """Reads events as they are written to a file. A line that is none, as after a full disk, is passed over."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self._offset, self._rest = path, 0, ""
+        self.path, self._offset, self._rest = path, 0, b""
 
     def new(self) -> Iterable[dict[str, Any]]:
-        """The events written since the last call."""
+        """The events written since the last call; a line without its end waits for the next."""
         if not self.path.exists():
             return
-        with self.path.open(encoding="utf-8") as file:
+        with self.path.open("rb") as file:
             file.seek(self._offset)
-            text = self._rest + file.read()
+            data = self._rest + file.read()
             self._offset = file.tell()
-        *lines, self._rest = text.split("\n")
+        *lines, self._rest = data.split(b"\n")
         for line in lines:
-            yield json.loads(line)
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                yield event
 
 
 class Display(Protocol):

@@ -1,0 +1,118 @@
+"""What people are told after a run and about a study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from snakescope import layout
+from snakescope.runner.folder import init, open_study
+from snakescope.runner.report import run_summary, run_to_dict, status, status_text, status_to_dict, tool_text
+from snakescope.runner.run import Failure, RunResult
+from snakescope.tool.library import read_tool
+
+ROWS = "id\tpath\tseries\tt\n" + "".join(f"r{i}\tdata/{i}.tif\ts{i // 2}\t{i % 2}\n" for i in range(4))
+
+
+def failures(count: int) -> list[Failure]:
+    return [Failure(f"r{i}", "deskew", f"error: stack {i} is cut", f"logs/r{i}/deskew.log") for i in range(count)]
+
+
+def test_a_summary_tells_what_failed_why_and_where_to_read_on() -> None:
+    result = RunResult(5, 9, failures(1), 3, [], 61.2)
+    assert run_summary(result).splitlines() == [
+        "5 of 9 jobs done in 1 min 1 s",
+        "",
+        "1 failed:",
+        "  r0  deskew: stack 0 is cut",
+        "      log: logs/r0/deskew.log",
+        "",
+        "3 jobs did not start, since one they need failed",
+        "Mend or remove the rows, then run again: only what is missing will run.",
+    ]
+    assert result.exit_code == 1
+
+
+def test_many_failures_are_cut_and_counted() -> None:
+    text = run_summary(RunResult(0, 30, failures(30)))
+    assert text.count("is cut") == 20
+    assert "30 failed:" in text
+    assert "... and 10 more: snakescope status --json" in text
+
+
+@pytest.mark.parametrize(
+    ("result", "dry_run", "text"),
+    [
+        (RunResult(0, 0), False, "nothing to do: everything is done already"),
+        (RunResult(0, 0), True, "nothing to do: everything is done already"),
+        (RunResult(0, 7), True, "7 jobs to run"),
+        (RunResult(7, 7, seconds=0.4), False, "7 of 7 jobs done in 0 s"),
+        (RunResult(7, 7, seconds=7260), False, "7 of 7 jobs done in 2 h 1 min"),
+    ],
+)
+def test_a_summary_without_failures_is_one_line(result: RunResult, dry_run: bool, text: str) -> None:
+    assert run_summary(result, dry_run=dry_run) == text
+    assert run_to_dict(result)["exit_code"] == 0
+
+
+def test_a_run_is_told_to_scripts_in_full() -> None:
+    told = json.loads(json.dumps(run_to_dict(RunResult(1, 3, failures(2)))))
+    assert (told["jobs"], told["planned"], told["exit_code"]) == (1, 3, 1)
+    assert told["failures"][1] == {
+        "unit": "r1",
+        "step": "deskew",
+        "reason": "error: stack 1 is cut",
+        "log": "logs/r1/deskew.log",
+    }
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A compiled study of four rows in two series: r0 is deskewed, r1 failed, the rest is untried."""
+    init(tmp_path)
+    (tmp_path / layout.SHEET).write_text(ROWS)
+    for path, text in (
+        (layout.record("r0", "deskew"), "{}"),
+        (layout.failure("r1", "deskew"), "{}"),
+        (layout.log("r1", "deskew"), "reading\nerror: no light\n    turn on the laser\n"),
+        (layout.record("s0", "track"), "{}"),
+        (layout.failure("s0", "track"), "{}"),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    return tmp_path
+
+
+def test_status_counts_jobs_by_step_from_records(study: Path) -> None:
+    found = status(open_study(study))
+    counts = {step.step: (step.over, step.jobs, step.done, step.failed) for step in found.steps}
+    assert counts == {
+        "deskew": ("row", 4, 1, 1),
+        "deconvolve": ("row", 4, 0, 0),
+        "detect": ("row", 4, 0, 0),
+        "track": ("series", 2, 1, 0),
+        "measure": ("series", 2, 0, 0),
+        "render": ("series", 2, 0, 0),
+    }
+    assert [(f.unit, f.reason) for f in found.failures] == [("r1", "error: no light turn on the laser")]
+
+
+def test_status_is_a_table_for_people_and_plain_for_scripts(study: Path) -> None:
+    found = status(open_study(study))
+    lines = status_text(found).splitlines()
+    assert lines[0] == "llsm_tracking: 4 rows"
+    assert [line.split() for line in lines[3:5]] == [["deskew", "row", "1/4", "1"], ["deconvolve", "row", "0/4"]]
+    assert lines[-2:] == ["  r1  deskew: no light turn on the laser", "      log: logs/r1/deskew.log"]
+    told = json.loads(json.dumps(status_to_dict(found)))
+    assert told["steps"][3] == {"step": "track", "tool": "track", "over": "series", "jobs": 2, "done": 1, "failed": 0}
+
+
+def test_a_tool_is_told_with_its_ports_units_and_defaults() -> None:
+    text = tool_text(read_tool(layout.assets() / "tools/deconvolve"))
+    lines = text.splitlines()
+    assert lines[0] == "Deconvolve 1.0.0 (deconvolve)"
+    assert [line.split()[:3] for line in lines if line.startswith("  psf_z_um")] == [["psf_z_um", "=", "not"]]
+    assert [line.split()[:3] for line in lines if line.startswith("  iterations")] == [["iterations", "=", "10"]]
+    assert lines[-1].startswith("cite https://doi.org/10.")
