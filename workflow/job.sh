@@ -3,7 +3,7 @@
 #   job_begin    STEP UNIT RECORD LOG FACTS    start a job; FACTS is the compiled part of its record
 #   job_samples  ID...                         the rows of a group; a job over one row needs no such line
 #   job_source   PORT KNOWN PATH...             inputs from the sheet; KNOWN = sha256 | record path | - (hash now)
-#   job_shared   PORT KEY PATH                  an input that many jobs share: hashed once for the study
+#   job_shared   PORT KEY... PATH...            inputs that many jobs share, a key each: hashed once for the study
 #   job_upstream PORT OUTPUT PATH...            inputs made by a step: digests come from that step's records
 #   job_row      NAME VALUE                     a parameter that the row brought along
 #   job_output   PORT PATH                      an output; the tool writes to "$out_PORT"
@@ -13,7 +13,7 @@
 # outputs there, and the record comes last. So a half-written output never stands under a final name, two jobs
 # at once never mix, and a record means: done. A failure leaves its facts beside the log.
 #
-# Needs: sh, mkdir, mv, rm, sed. Uses date, find, sha256sum (or shasum), sort, tr, wc where they are; what they
+# Needs: sh, mkdir, mv, rm, sed. Uses date, find, sha256sum (or shasum), sort, uname, wc where they are; what they
 # would have told is null without them. Values reach the record through _json alone.
 
 set -eu
@@ -45,20 +45,40 @@ _json() { # TEXT -> _r: the text as a JSON string, quoted; control characters ot
     _r=$_r$_s\"
 }
 
-_home() { # PATH -> _p: the path as a record may tell it: final instead of staged, no home folder
+_quoted() { # TEXT -> _r: as _json, but null for an empty text
+    _r=null
+    [ -z "$1" ] || _json "$1"
+}
+
+_home() { # WORD -> _p: the word as a record may tell it: final paths instead of staged ones, no home folder
     _p=$1
-    case $_p in "$job_stage"/*) _p=$job_dir/${_p#"$job_stage"/} ;; esac
-    case ${HOME:-/} in
-    / | '') ;;
-    *) case $_p in "$HOME"/*) _p="~/${_p#"$HOME"/}" ;; esac ;;
-    esac
+    [ -z "$job_stage" ] || _swap "$job_stage" "$job_dir" any
+    [ -z "$job_home" ] || _swap "$job_home" '~' path
+}
+
+_swap() { # FROM TO any|path: replace in _p; `path`: only where FROM begins a path and is not part of a longer name
+    case $_p in *"$1"*) ;; *) return 0 ;; esac
+    _rest=$_p _p=
+    while :; do
+        case $_rest in *"$1"*) ;; *) break ;; esac
+        _p=$_p${_rest%%"$1"*}
+        _rest=${_rest#*"$1"}
+        _to=$1
+        case $3$_rest in
+        any* | path | path/* | path[,:\;=\ \"\'\)\]]*)
+            case $3$_p in any* | path | path-[A-Za-z] | *[,:\;=\ \"\'\(\[@]) _to=$2 ;; esac
+            ;;
+        esac
+        _p=$_p$_to
+    done
+    _p=$_p$_rest
 }
 
 _now() { # -> _t: UTC, to the second
     if [ -n "${BASH_VERSION-}" ] && [ "${BASH_VERSINFO-0}" -ge 5 ]; then
         TZ=UTC0 printf -v _t '%(%Y-%m-%dT%H:%M:%SZ)T' -1
     else
-        _t=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+        _t=$(date -u +%Y-%m-%dT%H:%M:%SZ 2>/dev/null) || _t=
     fi
 }
 
@@ -70,24 +90,29 @@ _clock() { # -> _c: a clock in hundredths of a second, or empty
     fi
 }
 
-_tree() { # FOLDER -> _d, _b: digest (of its `sha256sum` list, ordered by name) and sum of sizes, or null
+_tree() { # FOLDER [size] -> _d, _b: digest (of its `sha256sum` list, ordered by name) and sum of sizes, or null
     _d=null _b=null
-    _x=$(find "$1" -type f -exec wc -c {} +) || return 0
+    _x=$(find "$1/" -type f ! -name .snakemake_timestamp -exec wc -c {} + 2>/dev/null) || return 0
     _b=0
-    while read -r _n _k; do
-        [ "$_k" = total ] || _b=$((_b + _n))
+    while read -r _n _name; do
+        [ -z "$_n" ] || [ "$_name" = total ] || _b=$((_b + _n))
     done <<EOF
 $_x
 EOF
-    [ -n "$job_sha" ] || return 0
-    _x=$(cd "$1" && find . -type f -exec $job_sha {} + | sed 's|  \./|  |' | LC_ALL=C sort -k 2 | $job_sha) || return 0
+    [ -n "$job_sha" ] && [ "${2-}" != size ] || return 0
+    _x=$(cd "$1" && find . -type f ! -name .snakemake_timestamp -exec $job_sha {} + | sed 's|  \./|  |' | LC_ALL=C sort -k 2 | $job_sha) || return 0
     _d=\"${_x%% *}\"
 }
 
-_later() { # FILE -> _e: marks for its size and digest, which _fill puts in for all files at once
-    job_count=$((job_count + 1))
-    job_files="$job_files$1$job_newline"
-    _e="\"bytes\": $job_mark$job_count,, \"sha256\": $job_mark$job_count;"
+_size_of() { # PATH -> _e: its size as a JSON key, or a mark for it that _fill replaces for all files at once
+    if [ -d "$1" ]; then
+        _tree "$1" size
+        _e="\"bytes\": $_b"
+    else
+        job_sized=$((job_sized + 1))
+        job_files="$job_files$1$job_newline"
+        _e="\"bytes\": $job_mark$job_sized,"
+    fi
 }
 
 _facts_of() { # PATH -> _e: its size and digest as JSON keys, or the marks for them
@@ -95,35 +120,45 @@ _facts_of() { # PATH -> _e: its size and digest as JSON keys, or the marks for t
         _tree "$1"
         _e="\"bytes\": $_b, \"sha256\": $_d"
     else
-        _later "$1"
+        _size_of "$1"
+        job_hashed=$((job_hashed + 1))
+        job_unhashed="$job_unhashed$1$job_newline"
+        _e="$_e, \"sha256\": $job_mark$job_hashed;"
     fi
 }
 
 _fill() { # put sizes and digests in for all marks; null where they are not to be had
-    [ "$job_count" -gt 0 ] || return 0
-    IFS=$job_newline
-    set -f
-    # shellcheck disable=SC2086 # split at newlines, which no path here holds
-    set -- $job_files
-    set +f
-    unset IFS
-    _sizes= _digests=
-    if [ "${1-}" != '' ] && [ "$job_measure" = yes ]; then
-        _sizes=$(wc -c -- "$@" 2>/dev/null) || _sizes=
-        [ -z "$job_sha" ] || _digests=$($job_sha -- "$@" 2>/dev/null) || _digests=
+    _sizes='' _digests='' _i=0
+    if [ "$job_measure" = yes ]; then
+        [ -z "$job_files" ] || _sizes=$(_of_all "$job_files" wc -c)
+        [ -z "$job_unhashed" ] || [ -z "$job_sha" ] || _digests=$(_of_all "$job_unhashed" $job_sha)
     fi
-    _i=0
-    while [ "$_i" -lt "$job_count" ]; do
+    while [ "$_i" -lt "$job_sized" ]; do
         _i=$((_i + 1))
         _first "$_sizes"
-        _n=${_k:-null}
         _sizes=$_rest
+        _put "$job_mark$_i," "${_k:-null}"
+    done
+    _i=0
+    while [ "$_i" -lt "$job_hashed" ]; do
+        _i=$((_i + 1))
         _first "$_digests"
         _digests=$_rest
         _k=${_k#\\}
-        _put "$job_mark$_i," "$_n"
         _put "$job_mark$_i;" "${_k:+\"}${_k:-null}${_k:+\"}"
     done
+}
+
+_of_all() { # PATHS COMMAND...: what it prints for the paths, a line each; nothing when it cannot read one of them
+    _paths=$1
+    shift
+    IFS=$job_newline
+    set -f
+    # shellcheck disable=SC2086 # split at newlines, which no path here holds
+    set -- "$@" -- $_paths
+    unset IFS
+    _x=$("$@" 2>/dev/null) || return 0
+    printf '%s\n' "$_x"
 }
 
 _first() { # LINES -> _k: first word of the first line; _rest: the other lines
@@ -165,27 +200,29 @@ _children() { # -> _u: CPU milliseconds of the processes that have ended, or emp
     done <"$job_stage/.times"
 }
 
-_ms() { # 1m2.345s -> _m: milliseconds
+_ms() { # 1m2.345s (1m2,345s in some languages) -> _m: milliseconds
     _s=${1#*m}
-    _f=${_s#*.}
+    _f=${_s#*[.,]}
     _f=${_f%s}000
     _f=${_f%"${_f#???}"}
-    _s=${_s%.*}
+    _s=${_s%[.,]*}
     _m=$((${1%%m*} * 60000 + _s * 1000 + 1$_f - 1000))
 }
 
 _host() { # -> _h: name of this machine
     _h=${HOSTNAME-}
-    [ -n "$_h" ] || read -r _h 2>/dev/null </proc/sys/kernel/hostname || _h=$(uname -n)
+    [ -n "$_h" ] || read -r _h 2>/dev/null </proc/sys/kernel/hostname || _h=$(uname -n 2>/dev/null) || _h=unknown
 }
 
 job_begin() {
     job_step=$1 job_unit=$2 job_record=$3 job_log=$4 job_facts=$5
     job_inputs='' job_outputs='' job_rows='' job_argv='' job_stage='' job_dir='' job_ports='' job_cpu0=''
-    job_files='' job_count=0 job_measure=yes
+    job_files='' job_sized=0 job_unhashed='' job_hashed=0 job_measure=yes
     job_failed=${job_log%.log}.failed.json
     _json "$job_unit"
     job_samples=$_r
+    job_home=${HOME-}
+    while :; do case $job_home in */) job_home=${job_home%/} ;; *) break ;; esac; done
     job_sha=
     if command -v sha256sum >/dev/null 2>&1; then
         job_sha=sha256sum
@@ -228,45 +265,75 @@ job_source() {
     done
     shift
     for _path; do
-        _k=${_known%% *}
+        _key=${_known%% *}
         _known=${_known#* }
-        _facts_of "$_path"
-        case $_k in
-        records/*) _e="${_e%%, \"sha256\"*}, \"sha256\": null, \"record\": \"$_k\"" ;;
+        if [ "$_key" = - ]; then _facts_of "$_path"; else _size_of "$_path"; fi
+        case $_key in
         -) ;;
-        *) _e="${_e%%, \"sha256\"*}, \"sha256\": \"$_k\"" ;;
+        records/*) _e="$_e, \"sha256\": null, \"record\": \"$_key\"" ;;
+        *) _e="$_e, \"sha256\": \"$_key\"" ;;
         esac
         _entry "$_port" "$_path" "$_e"
     done
 }
 
 job_shared() {
-    _d='' _b='' _k=''
-    case $job_record in
-    records/*/* | */records/*/*) _k=${job_record%/*/*}/inputs/$2 ;;
-    esac
-    if [ -r "$_k" ] && [ ! "$3" -nt "$_k" ]; then
-        read -r _d _b <"$_k" || _d=
-    fi
-    if [ -z "$_d" ]; then
-        _one "$3"
-        if [ -n "$_k" ]; then
-            mkdir -p "${_k%/*}"
-            printf '%s %s\n' "$_d" "$_b" >"$_k.$job_host.$$"
-            mv -f -- "$_k.$job_host.$$" "$_k"
-        fi
-    fi
-    _entry "$1" "$3" "\"bytes\": $_b, \"sha256\": $_d"
+    _port=$1 _keys=
+    shift
+    _i=$(($# / 2))
+    while [ "$_i" -gt 0 ]; do
+        _keys="$_keys$1 " _i=$((_i - 1))
+        shift
+    done
+    for _path; do
+        _shared "$_path" "${_keys%% *}"
+        _keys=${_keys#* }
+        _entry "$_port" "$_path" "\"bytes\": $_b, \"sha256\": $_d"
+    done
 }
 
-_one() { # PATH -> _d, _b: digest and size, now
+_shared() { # PATH KEY -> _d, _b: digest and size, which another job may have taken since the file last changed
+    _d=null _file=
+    case $job_record in
+    records/*/* | */records/*/*) _file=${job_record%/*/*}/inputs/$2 ;;
+    esac
+    _bytes "$1"
+    if [ -r "$_file" ] && ! _newer "$1" "$_file"; then
+        read -r _d _n <"$_file" || _d=null
+        [ "$_n" = "$_b" ] || _d=null
+    fi
+    [ "$_d" = null ] || return 0
+    _one "$1"
+    if [ -n "$_file" ] && [ "$_d" != null ]; then
+        mkdir -p -- "${_file%/*}"
+        printf '%s %s\n' "$_d" "$_b" >"$_file.$job_host.$$"
+        mv -f -- "$_file.$job_host.$$" "$_file"
+    fi
+}
+
+_newer() { # PATH FILE: whether the path, or anything in that folder, was changed after the file
+    if [ -d "$1" ]; then
+        [ -n "$(find "$1/" -newer "$2" 2>/dev/null || echo unknown)" ]
+    else
+        [ "$1" -nt "$2" ]
+    fi
+}
+
+_bytes() { # PATH -> _b: size, or null
+    if [ -d "$1" ]; then
+        _tree "$1" size
+    else
+        _x=$(wc -c 2>/dev/null <"$1") && _b=$((_x)) || _b=null
+    fi
+}
+
+_one() { # PATH -> _d: digest, or null
+    _d=null
     if [ -d "$1" ]; then
         _tree "$1"
-        return 0
+    elif [ -n "$job_sha" ]; then
+        _x=$($job_sha 2>/dev/null <"$1") && _d=\"${_x%% *}\" || _d=null
     fi
-    _d=null _b=null
-    _x=$(wc -c <"$1") && _b=$((_x))
-    [ -n "$job_sha" ] && _x=$($job_sha <"$1") && _d=\"${_x%% *}\"
 }
 
 job_upstream() {
@@ -301,14 +368,36 @@ job_row() {
 job_output() {
     job_dir=${2%/*}
     if [ -z "$job_stage" ]; then
-        for _path in "$job_dir"/.stage-*; do
-            [ ! -e "$_path" ] || rm -rf -- "$_path"
-        done
         job_stage=$job_dir/.stage-$job_host-$$
-        mkdir -p -- "$job_stage"
+        _claim
     fi
     job_ports="$job_ports $1:${2##*/}"
     eval "out_$1=\$job_stage/\${2##*/}"
+}
+
+_claim() { # make this run the one that may leave something, and clear away what others have begun
+    [ -d "$job_dir" ] || mkdir -p -- "$job_dir"
+    printf '%s\n' "$job_stage" >"$job_dir/.owner"
+    for _path in "$job_dir"/.stage-*; do
+        _owner
+        [ ! -e "$_path" ] || [ "$_path" = "$_o" ] || rm -rf -- "$_path"
+    done
+    mkdir -p -- "$job_stage"
+}
+
+_owner() { # -> _o: staging folder of the run that claimed this job last
+    _o=$job_stage
+    [ ! -r "$job_dir/.owner" ] || read -r _o 2>/dev/null <"$job_dir/.owner" || :
+}
+
+_mine() { # whether no other run has claimed this job since
+    _owner
+    [ "$_o" = "$job_stage" ] && [ -d "$job_stage" ]
+}
+
+_lost() {
+    echo 'error: another run of this job took over' >>"$job_log"
+    exit 1
 }
 
 job_run() {
@@ -326,38 +415,48 @@ job_run() {
 _finish() { # the tool ended well: check, move and measure its outputs, then write the record
     set --
     for _pair in $job_ports; do
-        if [ ! -e "$job_stage/${_pair#*:}" ]; then
+        _path=$job_stage/${_pair#*:}
+        if [ ! -e "$_path" ]; then
             echo "error: the program ended without an error but did not write ${_pair#*:} (output ${_pair%%:*})" >>"$job_log"
             exit 1
         fi
+        set -- "$@" "$_path"
+    done
+    _mine || _lost
+    [ ! -e "$job_record" ] || rm -f -- "$job_record"
+    for _pair in $job_ports; do
         [ ! -e "$job_dir/${_pair#*:}" ] || rm -rf -- "$job_dir/${_pair#*:}"
-        set -- "$@" "$job_stage/${_pair#*:}"
     done
     mv -- "$@" "$job_dir/"
     for _pair in $job_ports; do
         _path=$job_dir/${_pair#*:}
         _facts_of "$_path"
         _image "$_path"
-        _json "$_path"
+        _home "$_path"
+        _json "$_p"
         job_outputs="$job_outputs${job_outputs:+,}
     {\"port\": \"${_pair%%:*}\", \"path\": $_r, $_e$_g}"
     done
     _fill
+    _mine || _lost
     _write "$job_record" done 0
     trap - EXIT INT TERM
-    rm -rf -- "$job_stage"
+    rm -rf -- "$job_stage" "$job_dir/.owner"
 }
 
 _died() { # RC: leave the facts of the failure where Snakemake does not delete them
     trap - EXIT INT TERM
-    # 130: somebody pressed Ctrl-C, which is no failure; no staging folder: another run of this job took over
-    if [ "$1" != 130 ] && { [ -z "$job_stage" ] || [ -d "$job_stage" ]; }; then
+    # 130: somebody pressed Ctrl-C, which is no failure
+    if [ "$1" != 130 ] && { [ -z "$job_stage" ] || _mine; }; then
         job_outputs=
         job_measure=no
         _fill
         _write "$job_failed" failed "$1" || :
     fi
-    [ -z "$job_stage" ] || rm -rf -- "$job_stage"
+    if [ -n "$job_stage" ]; then
+        if _mine; then rm -f -- "$job_dir/.owner"; fi
+        rm -rf -- "$job_stage"
+    fi
     exit "$1"
 }
 
@@ -379,7 +478,10 @@ _write() { # FILE STATUS RC
     _wall=$_r _cpu=null _version=null _scheduler=null _environment='"kind": "host"'
     if [ -n "$job_cpu0" ]; then
         _children
-        [ -z "$_u" ] || _seconds "$((_u - job_cpu0))" 3 && _cpu=$_r
+        if [ -n "$_u" ]; then
+            _seconds "$((_u - job_cpu0))" 3
+            _cpu=$_r
+        fi
     fi
     if [ -n "$job_stage" ] && [ -r "$job_stage/.version" ] && read -r _n <"$job_stage/.version"; then
         _json "$_n"
@@ -395,15 +497,16 @@ _write() { # FILE STATUS RC
     elif [ -n "${CONDA_PREFIX-}" ]; then
         _json "${CONDA_PREFIX##*/}" && _environment="\"kind\": \"conda\", \"name\": $_r"
     fi
-    _snakemake=null
-    if [ -n "${SNAKESCOPE_SNAKEMAKE-}" ]; then _json "$SNAKESCOPE_SNAKEMAKE" && _snakemake=$_r; fi
+    _quoted "${SNAKESCOPE_SNAKEMAKE-}" && _snakemake=$_r
+    _quoted "$job_started" && _started=$_r
+    _quoted "$_t" && _ended=$_r
     _json "$job_unit" && _unit=$_r
     _json "$job_host" && _h=$_r
     _tmp=$1.$job_host.$$
     {
         printf '{\n  "schema": 1,\n  "status": "%s",\n  "unit": %s,\n  "samples": [%s],\n' "$2" "$_unit" "$job_samples"
         printf '  "step": "%s",\n  "snakemake": %s,\n' "$job_step" "$_snakemake"
-        printf '  "started_at": "%s",\n  "ended_at": "%s",\n  "wall_s": %s,\n' "$job_started" "$_t" "$_wall"
+        printf '  "started_at": %s,\n  "ended_at": %s,\n  "wall_s": %s,\n' "$_started" "$_ended" "$_wall"
         printf '  "cpu_s": %s,\n  "exit_code": %s,\n  "host": %s,\n  "scheduler": %s,\n' "$_cpu" "$3" "$_h" "$_scheduler"
         printf '  "environment": {%s},\n  "tool_version_observed": %s,\n' "$_environment" "$_version"
         printf '  "argv": [%s],\n  "row_parameters": {%s},\n' "$job_argv" "$job_rows"

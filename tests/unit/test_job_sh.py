@@ -1,0 +1,716 @@
+"""`workflow/job.sh`, run by bash, dash and busybox: what a job leaves behind, whatever happens to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snakescope.images import create_image
+from snakescope.record import JobRecord, digest, read_record, size
+
+JOB_SH = Path(__file__).parents[2] / "workflow/job.sh"
+RECORD, LOG, FAILED = "records/u1/step.json", "logs/u1/step.log", "logs/u1/step.failed.json"
+OUT = "results/u1/step"
+COMPILED = {"parameters": [{"name": "a", "value": 1, "unit": "um"}], "note": 'q " \\ {x} é'}
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A shell and the folders with the programs that it finds."""
+
+    argv: tuple[str, ...]
+    path: str
+
+    def start(
+        self, folder: Path, *calls: str, env: Mapping[str, str] | None = None, facts: str = "facts.json"
+    ) -> subprocess.Popen[bytes]:
+        """Start a job in a study folder; `calls` are the lines between ``job_begin`` and the end."""
+        for path in (RECORD, LOG, f"{OUT}/x"):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "facts.json").write_text(json.dumps(COMPILED, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        script = [f". {JOB_SH}", f"job_begin step u1 {RECORD} {LOG} {facts}", *calls]
+        prefix = "set -euo pipefail; " if self.argv[0].endswith("bash") else ""
+        return subprocess.Popen(
+            [*self.argv, "-c", prefix + "\n".join(script) + "\n"],
+            cwd=folder,
+            env={"PATH": self.path, "LC_ALL": "C.UTF-8", **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def run(self, folder: Path, *calls: str, ok: bool = True, **more: Any) -> str:
+        """Run a job to its end; what it said beside its log."""
+        process = self.start(folder, *calls, **more)
+        out, err = process.communicate(timeout=60)
+        said = (out + err).decode(errors="replace")
+        log = (folder / LOG).read_text(errors="replace") if (folder / LOG).exists() else ""
+        assert (process.returncode == 0) is ok, said + log
+        return said
+
+
+@pytest.fixture(params=["bash", "dash", "busybox"])
+def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """One shell after the other; busybox with its own programs only."""
+    found = shutil.which(request.param)
+    if found is None:
+        pytest.skip(f"there is no {request.param} here")
+    path = os.defpath + ":/usr/local/bin"
+    if request.param != "busybox":
+        return Shell((found,), path)
+    applets = tmp_path_factory.mktemp("applets")
+    subprocess.run([found, "--install", "-s", str(applets)], check=True)
+    return Shell((found, "sh"), str(applets))
+
+
+def q(*words: object) -> str:
+    return shlex.join(map(str, words))
+
+
+def writing(*texts: str, ports: Sequence[str] = ("out",)) -> list[str]:
+    """Calls of a job that writes a text to each output."""
+    declared = [f"job_output {port} {OUT}/{port}.txt" for port in ports]
+    words = " ".join(f'"$out_{port}" {q(text)}' for port, text in zip(ports, texts, strict=True))
+    program = 'while [ $# -gt 0 ]; do printf %s "$2" >"$1"; shift 2; done'
+    return [*declared, f"job_run sh -c {q(program)} sh {words}"]
+
+
+def done(folder: Path) -> JobRecord:
+    return read_record(folder / RECORD)
+
+
+def failed(folder: Path) -> JobRecord:
+    return read_record(folder / FAILED)
+
+
+def left_over(folder: Path) -> list[str]:
+    """What no job may leave behind: staging folders and half-written files."""
+    names = {"step.json", "step.log", "step.failed.json", "facts.json", "out.txt", "two.txt"}
+    found = [path for part in ("results", "records", "logs") for path in (folder / part).rglob("*") if path.is_file()]
+    stages = list(folder.rglob(".stage-*"))
+    return sorted(str(path.relative_to(folder)) for path in [*found, *stages] if path.name not in names)
+
+
+# ---------------------------------------------------------------------------- the record
+
+
+def test_a_record_holds_the_true_digests_sizes_times_and_the_command(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "raw.tif").write_bytes(b"raw" * 1000)
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    shell.run(tmp_path, "job_source image - -- raw.tif", *writing("hello", "two", ports=("out", "two")))
+    after = datetime.now(UTC)
+    record = done(tmp_path)
+    assert (record.status, record.exit_code, record.unit, record.step, record.samples) == (
+        "done",
+        0,
+        "u1",
+        "step",
+        ("u1",),
+    )
+    (image,) = record.inputs
+    assert (image.port, image.path, image.bytes) == ("image", "raw.tif", 3000)
+    assert image.sha256 == hashlib.sha256(b"raw" * 1000).hexdigest()
+    assert [(o.port, o.path, o.bytes, o.sha256) for o in record.outputs] == [
+        ("out", f"{OUT}/out.txt", 5, hashlib.sha256(b"hello").hexdigest()),
+        ("two", f"{OUT}/two.txt", 3, hashlib.sha256(b"two").hexdigest()),
+    ]
+    started, ended = (datetime.fromisoformat(text) for text in (record.started_at, record.ended_at))
+    assert before.replace(microsecond=0) <= started <= ended <= after
+    assert started.utcoffset() == timedelta(0)
+    assert record.argv[-4:] == (f"{OUT}/out.txt", "hello", f"{OUT}/two.txt", "two")
+    assert record.compiled == COMPILED
+    assert record.environment == {"kind": "host"}
+    assert record.scheduler is None
+    assert record.host
+    assert left_over(tmp_path) == []
+
+
+def test_times_are_utc_wherever_the_job_runs(shell: Shell, tmp_path: Path) -> None:
+    shell.run(tmp_path, *writing("x"), env={"TZ": "Asia/Tokyo"})
+    started = datetime.fromisoformat(done(tmp_path).started_at)
+    assert abs(datetime.now(UTC) - started) < timedelta(seconds=30)
+
+
+def test_wall_and_cpu_seconds_are_those_of_the_tool(shell: Shell, tmp_path: Path) -> None:
+    busy = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; sleep 0.4; echo x >$1"
+    shell.run(tmp_path, f"job_output out {OUT}/out.txt", f'job_run sh -c {q(busy)} sh "$out_out"')
+    record = done(tmp_path)
+    assert record.wall_s is not None
+    assert record.cpu_s is not None
+    assert 0.4 <= record.wall_s < 20
+    assert 0.01 <= record.cpu_s <= record.wall_s - 0.35
+
+
+def test_what_the_program_says_goes_to_the_log_and_it_reads_nothing(shell: Shell, tmp_path: Path) -> None:
+    program = 'echo said; echo loud >&2; cat; echo x >"$1"'
+    said = shell.run(tmp_path, f"job_output out {OUT}/out.txt", f'job_run sh -c {q(program)} sh "$out_out"')
+    assert (tmp_path / LOG).read_text() == "said\nloud\n"
+    assert said == ""
+
+
+def test_the_rows_of_a_group_and_their_own_values_are_told(shell: Shell, tmp_path: Path) -> None:
+    calls = [f"job_samples {q('a', 'b-2', 'c.3')}", f"job_row width_um {q('0.5')}", f"job_row label {q(NASTY)}"]
+    shell.run(tmp_path, *calls, *writing("x"))
+    record = done(tmp_path)
+    assert record.samples == ("a", "b-2", "c.3")
+    assert record.row_parameters == {"width_um": "0.5", "label": NASTY}
+
+
+def test_a_value_of_the_row_takes_the_place_of_the_compiled_one(shell: Shell, tmp_path: Path) -> None:
+    shell.run(tmp_path, "job_row a 2.5", *writing("x"))
+    assert done(tmp_path).parameters == [{"name": "a", "value": "2.5", "unit": "um"}]
+
+
+def test_missing_facts_are_null_and_no_failure(shell: Shell, tmp_path: Path) -> None:
+    shell.run(tmp_path, *writing("x"), facts="nowhere.json")
+    assert json.loads((tmp_path / RECORD).read_text())["compiled"] is None
+
+
+def test_the_version_that_a_program_tells_is_recorded(shell: Shell, tmp_path: Path) -> None:
+    program = 'echo "2.1 \\"beta\\"" >"$SNAKESCOPE_VERSION_FILE"; echo x >"$1"'
+    shell.run(tmp_path, f"job_output out {OUT}/out.txt", f'job_run sh -c {q(program)} sh "$out_out"')
+    assert done(tmp_path).tool_version_observed == '2.1 "beta"'
+
+
+def test_a_cluster_job_and_an_image_are_named(shell: Shell, tmp_path: Path) -> None:
+    env = {
+        "SLURM_JOB_ID": "77", "SLURM_JOB_PARTITION": "fat", "APPTAINER_CONTAINER": "/home/u/images/a b.sif",
+        "HOME": "/home/u", "SNAKESCOPE_SNAKEMAKE": "9.9",
+    }  # fmt: skip
+    shell.run(tmp_path, *writing("x"), env=env)
+    record = done(tmp_path)
+    assert record.scheduler == {"kind": "slurm", "job_id": "77", "partition": "fat"}
+    assert record.environment == {"kind": "apptainer", "image": "~/images/a b.sif"}
+    assert record.snakemake == "9.9"
+
+
+# ---------------------------------------------------------------------------- hostile names
+
+NASTY = "a b  c'd\"e\\f\\n$(x)`y`{z}*?[!]~;&|<>#%s é 日本 😀 \u00a0-"
+
+
+@pytest.mark.parametrize("language", ["C", "C.UTF-8", "POSIX"])
+def test_words_come_back_from_the_record_as_they_were(shell: Shell, tmp_path: Path, language: str) -> None:
+    words = [
+        NASTY,
+        "",
+        " ",
+        "\\",
+        '"',
+        "\t",
+        "a\tb\n\nc\\\n",
+        "\n",
+        "trailing\n",
+        "\\t\\n",
+        "-n",
+        "-",
+        "--",
+        "'",
+        "é\n😀",
+    ]
+    shell.run(
+        tmp_path,
+        f"job_output out {OUT}/out.txt",
+        f'job_run sh -c \'echo x >"$1"\' sh "$out_out" {q(*words)}',
+        env={"LC_ALL": language},
+    )
+    assert list(done(tmp_path).argv[5:]) == words
+
+
+def test_other_control_characters_stay_valid_json(shell: Shell, tmp_path: Path) -> None:
+    everything = "".join(map(chr, [*range(1, 32), 127]))
+    shell.run(tmp_path, f"job_row a {q(everything)}", *writing("x"))
+    (found,) = done(tmp_path).row_parameters.values()
+    assert found == "".join(c if c in "\t\n" else " " for c in everything)
+
+
+def test_random_words_come_back_from_the_record(shell: Shell, tmp_path: Path) -> None:
+    dice = random.Random(7)
+    alphabet = '\\\\""\'\t\n ab$`{}é😀'
+    words = ["".join(dice.choices(alphabet, k=dice.randrange(12))) for _ in range(150)]
+    shell.run(tmp_path, f"job_output out {OUT}/out.txt", f'job_run sh -c \'echo x >"$1"\' sh "$out_out" {q(*words)}')
+    assert list(done(tmp_path).argv[5:]) == words
+
+
+@pytest.mark.parametrize("name", [NASTY, "x\\y", "-x", " lead", "trail ", "{sample}", "*", "~", "total"])
+def test_inputs_of_any_name_are_measured(shell: Shell, tmp_path: Path, name: str) -> None:
+    path = f"./{name}" if name.startswith("-") else name
+    (tmp_path / name).write_bytes(b"12345")
+    (tmp_path / "other").write_bytes(b"1")
+    (tmp_path / f"{name}.d").mkdir()
+    (tmp_path / f"{name}.d" / "f").write_bytes(b"123")
+    shell.run(tmp_path, f"job_source image - - - -- {q('other', path, path + '.d')}", *writing("x"))
+    assert [(item.path, item.bytes, item.sha256) for item in done(tmp_path).inputs] == [
+        ("other", 1, digest(tmp_path / "other")),
+        (path, 5, digest(tmp_path / name)),
+        (f"{path}.d", 3, digest(tmp_path / f"{name}.d")),
+    ]
+
+
+# ---------------------------------------------------------------------------- digests
+
+
+def tree(folder: Path, files: Mapping[str, bytes]) -> Path:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+FILES = {
+    "zarr.json": b"{}",
+    "0/c/0/0": b"1",
+    "0/c/0/10": b"22",
+    "0/c/1/0": b"",
+    "a b/é": b"x",
+    "a-b": b"y",
+    "a/b": b"z",
+    "B": b"w",
+}
+
+
+def test_the_digest_of_a_folder_is_that_of_its_sorted_list(shell: Shell, tmp_path: Path) -> None:
+    tree(tmp_path / "in.zarr", FILES)
+    copy = 'job_run cp -r in.zarr "$out_out"'
+    shell.run(tmp_path, "job_source image - -- in.zarr", f"job_output out {OUT}/out.zarr", copy)
+    record = done(tmp_path)
+    lines = sorted((name.encode(), data) for name, data in FILES.items())
+    listing = b"".join(hashlib.sha256(data).hexdigest().encode() + b"  " + name + b"\n" for name, data in lines)
+    expected = hashlib.sha256(listing).hexdigest()
+    assert digest(tmp_path / "in.zarr") == expected
+    for item in (*record.inputs, *record.outputs):
+        assert (item.sha256, item.bytes) == (expected, 9)
+    assert size(tmp_path / OUT / "out.zarr") == 9
+
+
+def test_a_folder_of_many_files_is_measured_in_all(shell: Shell, tmp_path: Path) -> None:
+    tree(tmp_path / "in.zarr", {f"{'long_name_' * 8}{i}": b"x" * (i % 7) for i in range(3000)})
+    shell.run(tmp_path, "job_source image - -- in.zarr", *writing("x"))
+    (item,) = done(tmp_path).inputs
+    assert item.bytes == sum(i % 7 for i in range(3000))
+    assert item.sha256 == digest(tmp_path / "in.zarr")
+
+
+def test_an_empty_folder_and_an_empty_file_have_digests_too(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "empty.zarr").mkdir()
+    (tmp_path / "empty").touch()
+    shell.run(tmp_path, "job_source image - - -- empty.zarr empty", *writing("x"))
+    nothing = hashlib.sha256(b"").hexdigest()
+    assert [(item.bytes, item.sha256) for item in done(tmp_path).inputs] == [(0, nothing)] * 2
+    assert digest(tmp_path / "empty.zarr") == nothing
+
+
+def test_a_link_to_a_raw_file_or_folder_is_measured_as_what_it_leads_to(shell: Shell, tmp_path: Path) -> None:
+    tree(tmp_path / "far", {"in.zarr/a": b"123", "f": b"12"})
+    (tmp_path / "d").symlink_to("far/in.zarr")
+    (tmp_path / "f").symlink_to("far/f")
+    shell.run(tmp_path, "job_source image - - -- d f", *writing("x"))
+    assert [(item.bytes, item.sha256) for item in done(tmp_path).inputs] == [
+        (3, digest(tmp_path / "far/in.zarr")), (2, digest(tmp_path / "far/f")),
+    ]  # fmt: skip
+    assert (digest(tmp_path / "d"), size(tmp_path / "d")) == (digest(tmp_path / "far/in.zarr"), 3)
+
+
+def counting(shell: Shell, folder: Path) -> tuple[Shell, Path]:
+    """The shell with a sha256sum that writes down what it was asked for."""
+    if "busybox" in shell.argv[0]:
+        pytest.skip("busybox runs its own sha256sum, whatever lies in the path")
+    tools = folder / "tools"
+    tools.mkdir()
+    log = folder / "hashed.log"
+    log.touch()
+    real = shutil.which("sha256sum", path=shell.path)
+    (tools / "sha256sum").write_text(f'#!/bin/sh\necho "$* $(readlink /proc/self/fd/0)" >>{log}\nexec {real} "$@"\n')
+    (tools / "sha256sum").chmod(0o755)
+    return Shell(shell.argv, f"{tools}:{shell.path}"), log
+
+
+def test_a_digest_that_is_known_is_not_taken_again(shell: Shell, tmp_path: Path) -> None:
+    shell, log = counting(shell, tmp_path)
+    (tmp_path / "known.tif").write_bytes(b"1234")
+    (tmp_path / "other.tif").write_bytes(b"12345")
+    tree(tmp_path / "known.zarr", {"a": b"123456"})
+    known = "ab" * 32
+    calls = f"job_source image {known} records/u1/first.json {known} -- known.tif other.tif known.zarr"
+    shell.run(tmp_path, calls, *writing("x"))
+    assert [(i.path, i.bytes, i.sha256, i.record) for i in done(tmp_path).inputs] == [
+        ("known.tif", 4, known, None),
+        ("other.tif", 5, None, "records/u1/first.json"),
+        ("known.zarr", 6, known, None),
+    ]
+    assert "known" not in log.read_text()
+    assert "other" not in log.read_text()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_shared_input_is_hashed_once_and_again_when_it_changed(shell: Shell, tmp_path: Path, kind: str) -> None:
+    shared, inside = tmp_path / "psf", tmp_path / ("psf" if kind == "file" else "psf/0/c")
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    inside.write_bytes(b"one")
+    early = time.time() - 100
+    for path in (inside, shared):
+        os.utime(path, (early, early))
+    calls = ["job_shared psf 0123456789abcdef psf", *writing("x")]
+    kept = tmp_path / "records/inputs/0123456789abcdef"
+    shell.run(tmp_path, *calls)
+    assert done(tmp_path).inputs[0].sha256 == digest(shared)
+    assert kept.read_text() == f'"{digest(shared)}" 3\n'
+    kept.write_text(f'"{"ab" * 32}" 3\n')
+    shell.run(tmp_path, *calls)
+    assert done(tmp_path).inputs[0].sha256 == "ab" * 32, "it was hashed a second time"
+    inside.write_bytes(b"two")
+    os.utime(inside, (time.time() + 5, time.time() + 5))
+    shell.run(tmp_path, *calls)
+    assert done(tmp_path).inputs[0].sha256 == digest(shared)
+    inside.write_bytes(b"older but larger")
+    os.utime(inside, (early, early))
+    shell.run(tmp_path, *calls)
+    (item,) = done(tmp_path).inputs
+    assert (item.port, item.bytes, item.sha256) == ("psf", 16, digest(shared))
+
+
+def test_several_shared_inputs_are_all_recorded(shell: Shell, tmp_path: Path) -> None:
+    for name in ("m1", "m2", "m3"):
+        (tmp_path / name).write_text(name)
+    shell.run(tmp_path, "job_shared mask k1 k2 k1 m1 m2 m3", *writing("x"))
+    items = done(tmp_path).inputs
+    assert [(i.port, i.path) for i in items] == [("mask", "m1"), ("mask", "m2"), ("mask", "m3")]
+    assert [i.sha256 for i in items[:2]] == [digest(tmp_path / name) for name in ("m1", "m2")]
+
+
+def test_digests_of_upstream_outputs_are_copied_from_their_records(shell: Shell, tmp_path: Path) -> None:
+    units = ["a", "b"]
+    for number, unit in enumerate(units):
+        record = tmp_path / f"records/{unit}/first.json"
+        record.parent.mkdir(parents=True)
+        outputs = ["points", "image", "points_2"]
+        lines = ",\n".join(
+            f'    {{"port": "{port}", "path": "results/{unit}/first/{port}.x", "bytes": {number}, "sha256": "{port}"}}'
+            for port in outputs
+        )
+        record.write_text(
+            f'{{\n  "inputs": [\n    {{"port": "image", "path": "no"}}\n  ],\n  "outputs": [\n{lines}\n  ]\n}}\n'
+        )
+    paths = [f"results/{unit}/first/image.x" for unit in units]
+    shell.run(tmp_path, f"job_upstream pictures image {q(*paths)}", *writing("x"))
+    assert [(i.port, i.path, i.bytes, i.sha256) for i in done(tmp_path).inputs] == [
+        ("pictures", paths[0], 0, "image"), ("pictures", paths[1], 1, "image"),
+    ]  # fmt: skip
+
+
+def test_a_record_can_be_read_upstream_by_the_next_job(shell: Shell, tmp_path: Path) -> None:
+    shell.run(tmp_path, *writing("hello"))
+    shutil.move(tmp_path / "records/u1/step.json", tmp_path / "records/u1/before.json")
+    shell.run(tmp_path, "job_upstream text out results/u1/before/out.txt", *writing("x"))
+    (item,) = done(tmp_path).inputs
+    assert (item.port, item.bytes, item.sha256) == ("text", 5, hashlib.sha256(b"hello").hexdigest())
+
+
+def test_a_group_of_a_thousand_files_is_recorded_in_seconds(shell: Shell, tmp_path: Path) -> None:
+    for i in range(1000):
+        record = tmp_path / f"records/r{i}/first.json"
+        record.parent.mkdir(parents=True)
+        record.write_text(
+            f'{{\n  "outputs": [\n    {{"port": "p", "path": "{i}", "bytes": 1, "sha256": "x"}}\n  ]\n}}\n'
+        )
+    paths = q(*(f"results/r{i}/first/p.csv" for i in range(1000)))
+    start = time.monotonic()
+    shell.run(tmp_path, f"job_upstream p p {paths}", *writing("x"))
+    assert time.monotonic() - start < 20
+    assert [item.path for item in done(tmp_path).inputs] == [str(i) for i in range(1000)]
+
+
+def test_without_sha256sum_digests_are_null_and_the_job_goes_on(shell: Shell, tmp_path: Path) -> None:
+    if "busybox" in shell.argv[0]:
+        pytest.skip("busybox has its programs inside")
+    tools = tmp_path / "few"
+    tools.mkdir()
+    for name in ("sh", "mkdir", "mv", "rm", "sed", "wc", "find", "cat", "sort", "date"):
+        (tools / name).symlink_to(Path(str(shutil.which(name, path=shell.path))).absolute())
+    tree(tmp_path / "d.zarr", {"a": b"123"})
+    (tmp_path / "f").write_bytes(b"12")
+    few = Shell(shell.argv, str(tools))
+    few.run(
+        tmp_path, "job_source image - - -- d.zarr f", "job_shared psf k1 f", "job_shared all k2 d.zarr", *writing("x")
+    )
+    record = done(tmp_path)
+    assert [(i.bytes, i.sha256) for i in (*record.inputs, *record.outputs)] == [
+        (3, None), (2, None), (2, None), (3, None), (1, None),
+    ]  # fmt: skip
+    assert not (tmp_path / "records/inputs").exists()
+
+
+def test_a_bare_image_with_only_the_few_programs_needed_still_makes_a_record(shell: Shell, tmp_path: Path) -> None:
+    if "busybox" in shell.argv[0]:
+        pytest.skip("busybox has its programs inside")
+    tools = tmp_path / "few"
+    tools.mkdir()
+    for name in ("sh", "mkdir", "mv", "rm", "sed"):
+        (tools / name).symlink_to(Path(str(shutil.which(name, path=shell.path))).absolute())
+    tree(tmp_path / "d.zarr", {"a": b"123"})
+    (tmp_path / "f").write_bytes(b"12")
+    few = Shell(shell.argv, str(tools))
+    few.run(tmp_path, "job_source image - - -- d.zarr f", "job_shared psf k1 f", f"job_row t {q(NASTY)}", *writing("x"))
+    record = json.loads((tmp_path / RECORD).read_text())
+    assert record["status"] == "done"
+    assert record["row_parameters"] == {"t": NASTY}
+    assert {item["sha256"] for item in [*record["inputs"], *record["outputs"]]} == {None}
+
+
+# ---------------------------------------------------------------------------- failures
+
+
+def test_a_failure_leaves_its_facts_beside_the_log_and_nothing_else(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "raw.tif").write_bytes(b"12")
+    program = 'echo half >"$1"; echo "error: it broke"; exit 7'
+    run = f'job_run sh -c {q(program)} sh "$out_out"'
+    shell.run(tmp_path, "job_source image - -- raw.tif", f"job_output out {OUT}/out.txt", run, ok=False)
+    record = failed(tmp_path)
+    assert (record.status, record.exit_code, record.outputs) == ("failed", 7, ())
+    assert record.argv[0] == "sh"
+    assert record.inputs[0].path == "raw.tif"
+    assert (tmp_path / LOG).read_text() == "error: it broke\n"
+    assert not (tmp_path / RECORD).exists()
+    assert list((tmp_path / OUT).iterdir()) == []
+    assert left_over(tmp_path) == []
+
+
+def test_a_program_that_is_not_there_is_a_failure(shell: Shell, tmp_path: Path) -> None:
+    shell.run(tmp_path, f"job_output out {OUT}/out.txt", "job_run no_such_program", ok=False)
+    assert failed(tmp_path).exit_code == 127
+
+
+def test_success_without_the_output_is_a_failure_that_says_so(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / OUT).mkdir(parents=True)
+    shell.run(tmp_path, *writing("old", "older", ports=("out", "two")))
+    old = (tmp_path / RECORD).read_bytes()
+    only_one = [
+        f"job_output out {OUT}/out.txt",
+        f"job_output two {OUT}/two.txt",
+        'job_run sh -c \'echo new >"$1"\' sh "$out_out"',
+    ]
+    shell.run(tmp_path, *only_one, ok=False)
+    assert (
+        tmp_path / LOG
+    ).read_text() == "error: the program ended without an error but did not write two.txt (output two)\n"
+    assert failed(tmp_path).exit_code == 1
+    assert (tmp_path / RECORD).read_bytes() == old
+    assert [(tmp_path / OUT / name).read_text() for name in ("out.txt", "two.txt")] == ["old", "older"]
+    assert left_over(tmp_path) == []
+
+
+def test_facts_of_an_old_failure_go_away_when_the_job_runs_again(shell: Shell, tmp_path: Path) -> None:
+    shell.run(tmp_path, f"job_output out {OUT}/out.txt", "job_run false", ok=False)
+    assert failed(tmp_path).exit_code == 1
+    shell.run(tmp_path, *writing("x"))
+    assert not (tmp_path / FAILED).exists()
+
+
+def test_an_older_output_is_replaced_whole(shell: Shell, tmp_path: Path) -> None:
+    tree(tmp_path / OUT / "out.zarr", {"old/chunk": b"1"})
+    shell.run(
+        tmp_path, f"job_output out {OUT}/out.zarr", 'job_run sh -c \'mkdir "$1"; echo 1 >"$1/new"\' sh "$out_out"'
+    )
+    assert [path.name for path in (tmp_path / OUT / "out.zarr").iterdir()] == ["new"]
+
+
+def test_the_staging_folder_of_a_killed_run_is_removed_by_the_next(shell: Shell, tmp_path: Path) -> None:
+    process = shell.start(
+        tmp_path, f"job_output out {OUT}/out.txt", 'job_run sh -c \'echo half >"$1"; sleep 60\' sh "$out_out"'
+    )
+    wait_for(lambda: any((tmp_path / OUT).glob(".stage-*/out.txt")))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert len(list((tmp_path / OUT).glob(".stage-*"))) == 1
+    shell.run(tmp_path, *writing("x"))
+    assert left_over(tmp_path) == []
+
+
+def wait_for(condition: Any, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("whom", ["group", "shell"])
+def test_a_job_that_is_told_to_end_leaves_its_facts(shell: Shell, tmp_path: Path, whom: str) -> None:
+    run = 'job_run sh -c \'echo half >"$1"; sleep 1.5\' sh "$out_out"'
+    process = shell.start(tmp_path, f"job_output out {OUT}/out.txt", run)
+    wait_for(lambda: any((tmp_path / OUT).glob(".stage-*/out.txt")))
+    if whom == "group":
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    record = failed(tmp_path)
+    assert (record.status, record.exit_code, record.outputs) == ("failed", 143, ())
+    assert not (tmp_path / RECORD).exists()
+    assert list((tmp_path / OUT).iterdir()) == []
+
+
+def test_ctrl_c_is_no_failure_and_leaves_nothing(shell: Shell, tmp_path: Path) -> None:
+    run = 'job_run sh -c \'echo half >"$1"; sleep 30\' sh "$out_out"'
+    process = shell.start(tmp_path, f"job_output out {OUT}/out.txt", run)
+    wait_for(lambda: any((tmp_path / OUT).glob(".stage-*/out.txt")))
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert not (tmp_path / FAILED).exists()
+    assert list((tmp_path / OUT).iterdir()) == []
+
+
+def test_two_runs_of_one_job_never_leave_a_mixture(shell: Shell, tmp_path: Path) -> None:
+    names = [f"{i:03}" for i in range(40)]
+    program = f'mkdir "$1"; for n in {" ".join(names)}; do echo $2 >"$1/$n"; done; echo $2 >"$3"'
+    outputs = [f"job_output out {OUT}/out.zarr", f"job_output two {OUT}/two.txt"]
+    for _ in range(4):
+        processes = [
+            shell.start(tmp_path, *outputs, f'job_run sh -c {q(program)} sh "$out_out" {word} "$out_two"')
+            for word in ("a", "b", "c")
+        ]
+        for process in processes:
+            process.communicate(timeout=60)
+        assert any(process.returncode == 0 for process in processes)
+        record = done(tmp_path)
+        folder, file = tmp_path / OUT / "out.zarr", tmp_path / OUT / "two.txt"
+        assert {path.read_text() for path in folder.iterdir()} == {file.read_text()}
+        assert len(list(folder.iterdir())) == 40
+        assert [item.sha256 for item in record.outputs] == [digest(folder), digest(file)]
+        assert sorted(path.name for path in (tmp_path / OUT).iterdir()) == ["out.zarr", "two.txt"]
+
+
+# ---------------------------------------------------------------------------- what must not be told
+
+
+def test_secrets_of_the_environment_are_in_no_record(shell: Shell, tmp_path: Path) -> None:
+    env = dict.fromkeys(("AWS_SECRET_ACCESS_KEY", "IRODS_PASSWORD", "MY_TOKEN"), "hunter2-secret")
+    shell.run(tmp_path, *writing("x"), env=env)
+    assert "hunter2" not in (tmp_path / RECORD).read_text()
+    shell.run(tmp_path, f"job_output out {OUT}/out.txt", "job_run false", env=env, ok=False)
+    assert "hunter2" not in (tmp_path / FAILED).read_text()
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("/home/me", "~"),
+        ("/home/me/data/x.tif", "~/data/x.tif"),
+        ("--in=/home/me/x", "--in=~/x"),
+        ("-I/home/me/include", "-I~/include"),
+        ("a=/home/me/x,b=/home/me/y;/home/me:/home/me/z", "a=~/x,b=~/y;~:~/z"),
+        ("open('/home/me/x') \"/home/me\"", "open('~/x') \"~\""),
+        ("/home/mexico/x", "/home/mexico/x"),
+        ("/data/home/me/x", "/data/home/me/x"),
+        ("/home", "/home"),
+        ("relative/home/me/x", "relative/home/me/x"),
+    ],
+)
+@pytest.mark.parametrize("home", ["/home/me", "/home/me/", "/home/me//"])
+def test_the_home_folder_is_told_as_a_tilde(shell: Shell, tmp_path: Path, word: str, told: str, home: str) -> None:
+    run = f'job_run sh -c \'echo x >"$1"\' sh "$out_out" {q(word)}'
+    shell.run(tmp_path, f"job_output out {OUT}/out.txt", run, env={"HOME": home})
+    assert done(tmp_path).argv[-1] == told
+
+
+def test_inputs_below_the_home_folder_are_told_with_a_tilde(shell: Shell, tmp_path: Path) -> None:
+    raw = tmp_path / "me/raw.tif"
+    raw.parent.mkdir()
+    raw.write_bytes(b"12")
+    shell.run(tmp_path, f"job_source image - -- {raw}", *writing("x"), env={"HOME": str(tmp_path / "me")})
+    record = done(tmp_path)
+    assert (record.inputs[0].path, record.inputs[0].bytes, record.inputs[0].sha256) == ("~/raw.tif", 2, digest(raw))
+    assert str(tmp_path) not in (tmp_path / RECORD).read_text()
+
+
+@pytest.mark.parametrize("home", ["", "/", "relative", None])
+def test_a_home_that_is_no_folder_of_a_person_changes_nothing(shell: Shell, tmp_path: Path, home: str | None) -> None:
+    run = 'job_run sh -c \'echo x >"$1"\' sh "$out_out" /a/b'
+    shell.run(tmp_path, f"job_output out {OUT}/out.txt", run, env={} if home is None else {"HOME": home})
+    assert done(tmp_path).argv[-1] == "/a/b"
+
+
+def test_the_staging_folder_is_told_as_the_final_place_also_within_a_word(shell: Shell, tmp_path: Path) -> None:
+    run = 'job_run sh -c \'echo x >"${1#--out=}"\' sh --out="$out_out"'
+    shell.run(tmp_path, f"job_output out {OUT}/out.txt", run)
+    assert done(tmp_path).argv[-1] == f"--out={OUT}/out.txt"
+    assert ".stage-" not in (tmp_path / RECORD).read_text()
+
+
+# ---------------------------------------------------------------------------- what an OME-Zarr says of itself
+
+
+def store(path: Path) -> None:
+    size_um = (0.4, 0.108333, 0.1)
+    with create_image(
+        path, axes="tczyx", shape=(2, 1, 3, 4, 5), dtype=np.uint16, voxel_size_um=size_um, time_step_s=2.5
+    ) as image:
+        for t in range(2):
+            image.write(np.full((3, 4, 5), t, np.uint16), t, 0)
+
+
+def recorded(shell: Shell, folder: Path, source: Path) -> Any:
+    shell.run(folder, f"job_output out {OUT}/out.ome.zarr", f'job_run cp -r {source} "$out_out"')
+    (output,) = done(folder).outputs
+    assert output.sha256 == digest(source)
+    return output
+
+
+@pytest.mark.parametrize("indent", [None, 0, 2, 4])
+def test_an_ome_zarr_tells_axes_shape_type_and_scale_however_its_json_is_written(
+    shell: Shell, tmp_path: Path, indent: int | None
+) -> None:
+    path = tmp_path / "made.ome.zarr"
+    store(path)
+    for file in path.rglob("zarr.json"):
+        separators = (",", ":") if indent is None else None
+        file.write_text(json.dumps(json.loads(file.read_text()), indent=indent, separators=separators))
+    output = recorded(shell, tmp_path, path)
+    assert (output.axes, output.shape, output.dtype) == ("tczyx", (2, 1, 3, 4, 5), "uint16")
+    assert output.scale == (2.5, 1, 0.4, 0.108333, 0.1)
+    assert output.voxel_size_um == (0.4, 0.108333, 0.1)
+
+
+def test_a_store_written_by_zarr_alone_tells_its_facts_too(shell: Shell, tmp_path: Path) -> None:
+    import zarr
+
+    path = tmp_path / "other.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    group.create_array("0", shape=(7, 64, 32), chunks=(1, 32, 32), shards=(7, 64, 32), dtype="float32")
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+    steps: list[dict[str, Any]] = [
+        {"type": "scale", "scale": [1e-05, 0.5, 2]},
+        {"type": "translation", "translation": [9, 9, 9]},
+    ]
+    scales: dict[str, Any] = {
+        "axes": axes,
+        "name": 'a ["scale": b',
+        "datasets": [{"path": "0", "coordinateTransformations": steps}],
+    }
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [scales]}
+    output = recorded(shell, tmp_path, path)
+    assert (output.axes, output.shape, output.dtype) == ("zyx", (7, 64, 32), "float32")
+    assert output.voxel_size_um == (1e-05, 0.5, 2)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "not json", '{"attributes": {"ome": {"multiscales": []}}}'])
+def test_a_folder_that_is_no_ome_zarr_has_no_such_facts(shell: Shell, tmp_path: Path, text: str) -> None:
+    path = tree(tmp_path / "thing.zarr", {"zarr.json": text.encode(), "0/zarr.json": text.encode()})
+    output = recorded(shell, tmp_path, path)
+    assert (output.axes, output.shape, output.dtype, output.scale) == (None, None, None, None)
