@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import subprocess
@@ -67,7 +68,7 @@ def percent(text: str, line: str) -> list[float]:
 @pytest.mark.slow
 def test_every_block_runs_and_the_demo_finds_what_is_there(reader: Reader) -> None:
     text = demo_text(reader)
-    assert percent(text, "spots (within 0.4 µm)") >= [98.0, 98.0]
+    assert min(percent(text, "spots (within 0.4 µm)")) >= 98.0
     assert percent(text, "links between frames")[0] >= 97.0
     (error,) = re.findall(r"RMS error of the positions: ([0-9.]+) µm", text)
     assert float(error) <= 0.05
@@ -85,14 +86,23 @@ def test_the_pictures_that_the_demo_names_show_something(reader: Reader) -> None
             pixels = imread(reader.home / path)[..., :3]
             assert min(pixels.shape[:2]) >= 100
             assert pixels.std() > 0.02
-            assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+            assert len(np.unique(pixels[::3, ::3].reshape(-1, 3), axis=0)) > 50
 
 
 @pytest.mark.slow
-def test_the_study_gives_the_same_tracks_as_the_demo(reader: Reader) -> None:
+def test_the_study_gives_the_tracks_of_the_demo(reader: Reader) -> None:
+    """Up to the time, which the demo's sheet tells and this one's does not."""
     for series in ("cell1", "cell2"):
-        (demo,) = (reader.home / "demo/results" / series / "track").glob("*.csv")
-        assert demo.read_bytes() == (reader.home / "mystudy" / demo.relative_to(reader.home / "demo")).read_bytes()
+        demo, study = (
+            read_table(reader.home / name / "results" / series / "track/tracks.csv") for name in ("demo", "mystudy")
+        )
+        assert len(demo) > 150
+        assert [{**row, "t_s": ""} for row in demo] == study
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.mark.slow
