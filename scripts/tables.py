@@ -114,11 +114,6 @@ def empty_points() -> pd.DataFrame:
     return _empty(POINT_COLUMNS)
 
 
-def empty_tracks() -> pd.DataFrame:
-    """Return a tracks table without rows, with the columns' types."""
-    return _empty(TRACK_COLUMNS)
-
-
 def _empty(columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 

@@ -13,7 +13,7 @@ CONFIG = "config/config.yaml"
 JOB_SH = "workflow/job.sh"
 SNAKEFILE = "workflow/Snakefile"
 RESULTS, RECORDS, LOGS, BENCHMARKS, RULES = "results", "records", "logs", "benchmarks", "rules"
-SHARED_INPUTS = "records/inputs"
+
 STATE = ".snakescope"
 
 
