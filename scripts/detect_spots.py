@@ -130,8 +130,8 @@ def automatic_threshold(response: NDArray[np.float32], sigma_px: Floats) -> floa
     """Return the quality above which noise alone gives `FALSE_SPOTS_PER_FRAME` maxima in this frame on average.
 
     The noise is 1.4826 times the median absolute deviation of the response, which spots hardly move, or what the
-    median depth of the minima says, if that is twice as much: where much of an image is empty (outside a deskewed stack, or
-    emptied by deconvolution) the deviation is next to nothing, but there are no minima there either. White
+    median depth of the minima says, if that is twice as much: where much of an image is empty (outside a deskewed
+    stack, or emptied by deconvolution) the deviation is next to nothing, but there are no minima there either. White
     noise behind a Laplacian of Gaussian is a smooth Gaussian field; the number of its maxima above u standard
     deviations is, for high u, the Euler characteristic's expectation (Adler 1981; Worsley 1996,
     doi:10.2307/1428008): voxels * sqrt(det L) * (2 pi)^(-(n+1)/2) * He_{n-1}(u) * exp(-u^2/2), with
