@@ -75,8 +75,12 @@ def _check_groups(over: tuple[str, ...], pipeline: Pipeline, sheet: Sheet) -> It
         sheet.groups(over, unique_t=True)
     except InputError as error:
         steps = ", ".join(name for name, step in pipeline.steps.items() if step.over == over)
-        fix = f"Over {', '.join(over)} run: {steps}. To part them add a column to `over` there, such as c."
-        return [Problem(item.where, item.message, item.fix or fix) for item in error.problems]
+        fix = f"Over {', '.join(over)} run: {steps}."
+        part = f"{fix} To part them add a column to `over` there, such as c."
+        return [
+            Problem(item.where, item.message, item.fix or (part if " are both " in item.message else fix))
+            for item in error.problems
+        ]
     return ()
 
 
@@ -86,6 +90,8 @@ def _check_params(step: Step, sheet: Sheet) -> Iterator[Problem]:
             param = step.tool.spec.params[name]
             for row in sheet.rows:
                 text = row.cell(value.column)
+                if not text and value.column in step.over:
+                    continue  # told already: it names no group
                 message = param.reject(_cell_value(text, param)) if text else "found an empty cell; expected a value"
                 if message:
                     yield Problem(f"{sheet.where(row)}: {value.column}", message, f"It sets {step.name}.{name}.")
