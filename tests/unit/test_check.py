@@ -63,13 +63,16 @@ def test_a_row_that_fits_has_no_problem(tmp_path: Path) -> None:
     assert found(tmp_path) == []
 
 
+AXES_FIX = "Axes with a ? may be absent. Take these rows out of the sheet, or use a tool for such images."
+
+
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
         ({"path": "raw/no.tif"}, "row s1: path: there is no file 'raw/no.tif'.\n    Run: snakescope collect"),
         ({"format": "czi"}, "row s1: format: found czi; the tool reads ome-zarr, tiff (step 'm').\n    Put a convert step first."),
-        ({"axes": "yx", "shape": "5,6"}, "row s1: axes: found yx; the tool needs t?zyx (step 'm')."),
-        ({"axes": "tczyx", "shape": "1,1,4,5,6"}, "row s1: axes: found tczyx; the tool needs t?zyx (step 'm')."),
+        ({"axes": "yx", "shape": "5,6"}, f"row s1: axes: found yx; the tool needs t?zyx (step 'm').\n    {AXES_FIX}"),
+        ({"axes": "tczyx", "shape": "1,1,4,5,6"}, f"row s1: axes: found tczyx; the tool needs t?zyx (step 'm').\n    {AXES_FIX}"),
         ({"dtype": "float32"}, "row s1: dtype: found float32; the tool takes uint16 (step 'm')."),
         ({"time_step_s": ""}, "row s1: time_step_s: the time between frames is not known (step 'm').\n    Write it in seconds into time_step_s."),
     ],
@@ -178,7 +181,7 @@ def test_two_rows_of_a_group_with_the_same_time_point_are_told_with_what_to_do(t
     ]
     assert found(tmp_path, *rows, over="series") == [
         "row s3: t: rows 's2' and 's3' are both time point 1.\n"
-        "    Step 'm' runs over series; add a column to its `over`, such as c, to part them."
+        "    Over series run: m. To part them add a column to `over` there, such as c."
     ]
 
 
