@@ -9,6 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST_ARGS ?=
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: install demo test check compile soak clean
 
