@@ -380,14 +380,17 @@ _claim() { # make this run the one that may leave something, and clear away what
     printf '%s\n' "$job_stage" >"$job_dir/.owner"
     for _path in "$job_dir"/.stage-*; do
         _owner
-        [ ! -e "$_path" ] || [ "$_path" = "$_o" ] || rm -rf -- "$_path"
+        [ ! -e "$_path" ] || [ "$_path" = "$_o" ] || rm -rf -- "$_path" 2>/dev/null || : # its run may still be writing there
     done
     mkdir -p -- "$job_stage"
 }
 
 _owner() { # -> _o: staging folder of the run that claimed this job last
-    _o=$job_stage
-    [ ! -r "$job_dir/.owner" ] || read -r _o 2>/dev/null <"$job_dir/.owner" || :
+    _o=$job_stage _i=0
+    while [ -r "$job_dir/.owner" ] && [ "$_i" -lt 1000 ]; do # it is empty while another run is writing it
+        ! read -r _o 2>/dev/null <"$job_dir/.owner" || break
+        _i=$((_i + 1))
+    done
 }
 
 _mine() { # whether no other run has claimed this job since

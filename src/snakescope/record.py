@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,12 +114,16 @@ def read_record(path: Path, study: Path | None = None) -> JobRecord:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         found = data.pop("schema")
+        if found == SCHEMA:
+            return _job_record(path, data, study)
     except FileNotFoundError:
         raise problem(path, "there is no such record") from None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise problem(path, f"not a record of a job ({error})", "Delete it; the job will run again.") from error
-    if found != SCHEMA:
-        raise problem(path, f"found a record of schema {found}; expected {SCHEMA}", "Use the snakescope that wrote it.")
+    raise problem(path, f"found a record of schema {found}; expected {SCHEMA}", "Use the snakescope that wrote it.")
+
+
+def _job_record(path: Path, data: dict[str, Any], study: Path | None) -> JobRecord:
     for key in ("samples", "argv"):
         data[key] = tuple(data[key])
     for key in ("inputs", "outputs"):
@@ -154,11 +159,11 @@ def digest(path: Path) -> str:
     For a folder (an OME-Zarr) it is the sha256 of the text that ``sha256sum`` prints for its files, one line a
     file, ``digest, two blanks, path``, in byte order of the paths. Snakemake's own mark in a folder is left out.
     """
-    if path.is_file():
+    if not path.is_dir():
         return _file_digest(path)
-    names = sorted((item.relative_to(path).as_posix() for item in _files(path)), key=lambda name: name.encode())
+    names = sorted((item.relative_to(path).as_posix() for item in _files(path)), key=os.fsencode)
     lines = "".join(f"{_file_digest(path / name)}  {name}\n" for name in names)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(lines)).hexdigest()
 
 
 def _file_digest(path: Path) -> str:
@@ -168,11 +173,13 @@ def _file_digest(path: Path) -> str:
 
 def size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
-    return path.stat().st_size if path.is_file() else sum(item.stat().st_size for item in _files(path))
+    return sum(item.stat().st_size for item in _files(path)) if path.is_dir() else path.stat().st_size
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (item for item in folder.rglob("*") if item.is_file() and item.name != TIMESTAMP)
+    """Ordinary files at any depth; links are not followed."""
+    found = (item for item in folder.rglob("*") if item.is_file() and not item.is_symlink())
+    return (item for item in found if item.name != TIMESTAMP)
 
 
 def reason(log: Path) -> str:

@@ -285,7 +285,7 @@ FILES = {
 
 
 def test_the_digest_of_a_folder_is_that_of_its_sorted_list(shell: Shell, tmp_path: Path) -> None:
-    tree(tmp_path / "in.zarr", FILES)
+    tree(tmp_path / "in.zarr", {**FILES, ".snakemake_timestamp": b"not part of it"})
     copy = 'job_run cp -r in.zarr "$out_out"'
     shell.run(tmp_path, "job_source image - -- in.zarr", f"job_output out {OUT}/out.zarr", copy)
     record = done(tmp_path)
@@ -576,24 +576,37 @@ def test_ctrl_c_is_no_failure_and_leaves_nothing(shell: Shell, tmp_path: Path) -
     assert list((tmp_path / OUT).iterdir()) == []
 
 
-def test_two_runs_of_one_job_never_leave_a_mixture(shell: Shell, tmp_path: Path) -> None:
-    names = [f"{i:03}" for i in range(40)]
-    program = f'mkdir "$1"; for n in {" ".join(names)}; do echo $2 >"$1/$n"; done; echo $2 >"$3"'
-    outputs = [f"job_output out {OUT}/out.zarr", f"job_output two {OUT}/two.txt"]
-    for _ in range(4):
-        processes = [
-            shell.start(tmp_path, *outputs, f'job_run sh -c {q(program)} sh "$out_out" {word} "$out_two"')
-            for word in ("a", "b", "c")
-        ]
-        for process in processes:
-            process.communicate(timeout=60)
-        assert any(process.returncode == 0 for process in processes)
-        record = done(tmp_path)
-        folder, file = tmp_path / OUT / "out.zarr", tmp_path / OUT / "two.txt"
-        assert {path.read_text() for path in folder.iterdir()} == {file.read_text()}
-        assert len(list(folder.iterdir())) == 40
-        assert [item.sha256 for item in record.outputs] == [digest(folder), digest(file)]
-        assert sorted(path.name for path in (tmp_path / OUT).iterdir()) == ["out.zarr", "two.txt"]
+def slow_writer(shell: Shell, folder: Path, word: str) -> subprocess.Popen[bytes]:
+    """Start a job that writes a folder of 40 files and a file, all with the same word in them."""
+    files = " ".join(f"{i:03}" for i in range(40))
+    program = f'mkdir "$1"; for n in {files}; do echo $2 >"$1/$n"; done; sleep 0.5; echo $2 >"$3"'
+    calls = [f"job_output out {OUT}/out.zarr", f"job_output two {OUT}/two.txt"]
+    return shell.start(folder, *calls, f'job_run sh -c {q(program)} sh "$out_out" {word} "$out_two"')
+
+
+def check_whole(folder: Path, word: str) -> None:
+    out, two = folder / OUT / "out.zarr", folder / OUT / "two.txt"
+    assert [path.read_text() for path in [*out.iterdir(), two]] == [f"{word}\n"] * 41
+    assert [item.sha256 for item in done(folder).outputs] == [digest(out), digest(two)]
+    assert sorted(path.name for path in (folder / OUT).iterdir()) == ["out.zarr", "two.txt"]
+
+
+def test_of_two_runs_of_one_job_the_later_one_wins_whole(shell: Shell, tmp_path: Path) -> None:
+    first = slow_writer(shell, tmp_path, "a")
+    wait_for(lambda: any((tmp_path / OUT).glob(".stage-*/out.zarr/039")))
+    second = slow_writer(shell, tmp_path, "b")
+    first.communicate(timeout=60)
+    second.communicate(timeout=60)
+    assert (first.returncode != 0, second.returncode) == (True, 0)
+    check_whole(tmp_path, "b")
+    assert not (tmp_path / FAILED).exists()
+
+
+def test_runs_of_one_job_at_the_same_moment_harm_no_later_run(shell: Shell, tmp_path: Path) -> None:
+    for process in [slow_writer(shell, tmp_path, word) for word in "abc"]:
+        process.communicate(timeout=60)
+    slow_writer(shell, tmp_path, "d").communicate(timeout=60)
+    check_whole(tmp_path, "d")
 
 
 # ---------------------------------------------------------------------------- what must not be told
