@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from snakescope import __version__
-from snakescope.errors import SnakescopeError
+from snakescope import __version__, api
+from snakescope.errors import SnakescopeError, problem
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -87,9 +87,7 @@ def _add_init(commands: Any) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> int:
-    from snakescope.runner.folder import init
-
-    for path in init(arguments.folder, arguments.pipeline):
+    for path in api.init(arguments.folder, pipeline=arguments.pipeline):
         print(f"wrote {arguments.folder / path}")
     print(f"Next: cd {arguments.folder} && snakescope collect FOLDER_WITH_IMAGES")
     return 0
@@ -115,9 +113,7 @@ def _add_lint(commands: Any) -> None:
 
 
 def _lint(arguments: argparse.Namespace) -> int:
-    from snakescope.runner.folder import lint_folder
-
-    print("\n".join(lint_folder(arguments.study)))
+    print("\n".join(api.lint(study=arguments.study)))
     return 0
 
 
@@ -130,9 +126,7 @@ def _add_compile(commands: Any) -> None:
 
 
 def _compile(arguments: argparse.Namespace) -> int:
-    from snakescope.runner.folder import compile_study, open_study
-
-    stale = compile_study(open_study(arguments.study), arguments.pipeline, check=arguments.check)
+    stale = api.compile(arguments.pipeline, study=arguments.study, check=arguments.check)
     for item in stale:
         print(f"{'stale' if arguments.check else 'wrote' if item.diff else 'removed'} {item.path}")
         if arguments.check and item.diff:
@@ -162,19 +156,17 @@ def _add_run(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from snakescope.runner.folder import open_study
     from snakescope.runner.report import run_summary, run_to_dict
-    from snakescope.runner.run import run
 
-    result = run(
-        open_study(arguments.study),
+    result = api.run(
+        study=arguments.study,
         profile=arguments.profile,
         cores=arguments.cores,
         first=arguments.first,
         only=[item for item in arguments.only.split(",") if item],
         dry_run=arguments.dry_run,
         quiet=arguments.quiet or arguments.json,
-        extra=arguments.snakemake,
+        snakemake=arguments.snakemake,
     )
     if arguments.json:
         _print_json(run_to_dict(result))
@@ -191,10 +183,9 @@ def _add_status(commands: Any) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from snakescope.runner.folder import open_study
-    from snakescope.runner.report import status, status_text, status_to_dict
+    from snakescope.runner.report import status_text, status_to_dict
 
-    found = status(open_study(arguments.study))
+    found = api.status(study=arguments.study)
     if arguments.json:
         _print_json(status_to_dict(found))
     else:
@@ -211,9 +202,9 @@ def _add_demo(commands: Any) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from snakescope.runner.demo import demo, demo_text
+    from snakescope.runner.demo import demo_text
 
-    result = demo(arguments.folder, cores=arguments.cores, quiet=arguments.json)
+    result = api.demo(arguments.folder, cores=arguments.cores, quiet=arguments.json)
     if arguments.json:
         _print_json(result.to_dict())
     else:
@@ -222,9 +213,9 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _collect(arguments: argparse.Namespace) -> int:
-    from snakescope.runner.collect import collect
+    from snakescope.catalog import render_report
 
-    return collect(
+    report = api.collect(
         arguments.folder,
         study=arguments.study,
         pattern=arguments.pattern,
@@ -232,8 +223,16 @@ def _collect(arguments: argparse.Namespace) -> int:
         include=arguments.include,
         exclude=arguments.exclude,
         dry_run=arguments.dry_run,
-        as_json=arguments.json,
     )
+    if arguments.json:
+        _print_json(report.to_dict())
+    else:
+        print(render_report(report))
+        if report.sheet.rows:
+            print(f"{report.sheet.path} {'would hold' if arguments.dry_run else 'holds'} {len(report.sheet.rows)} rows")
+    if not report.sheet.rows:
+        raise problem(arguments.folder, "no image that can be read was found; nothing was written")
+    return 1 if report.unreadable else 0
 
 
 # ---------------------------------------------------------------------------- tool
@@ -279,10 +278,7 @@ def _add_tool_run(actions: Any) -> None:
 
 
 def _tool_list(arguments: argparse.Namespace) -> int:
-    from snakescope import layout
-    from snakescope.tool.library import read_library
-
-    tools = read_library(layout.tool_roots(arguments.study))
+    tools = api.tool_list(study=arguments.study)
     if arguments.json:
         _print_json([{"id": t.spec.id, "name": t.spec.name, "description": t.spec.description} for t in tools.values()])
         return 0
@@ -292,11 +288,9 @@ def _tool_list(arguments: argparse.Namespace) -> int:
 
 
 def _tool_show(arguments: argparse.Namespace) -> int:
-    from snakescope import layout
     from snakescope.runner.report import tool_text
-    from snakescope.tool.library import find_tool
 
-    tool = find_tool(arguments.tool, layout.tool_roots(arguments.study))
+    tool = api.tool_show(arguments.tool, study=arguments.study)
     if arguments.json:
         _print_json(tool.spec.model_dump(mode="json", by_alias=True))
     else:
@@ -305,24 +299,13 @@ def _tool_show(arguments: argparse.Namespace) -> int:
 
 
 def _tool_test(arguments: argparse.Namespace) -> int:
-    import tempfile
-
-    from snakescope import layout
-    from snakescope.runner.cases import run_case
-    from snakescope.tool.library import find_tool, tool_folders
-
-    roots = layout.tool_roots(arguments.study)
     results = []
-    for name in arguments.tools or tool_folders(roots):
-        tool = find_tool(name, roots)
-        for path in tool.cases:
-            with tempfile.TemporaryDirectory(prefix="snakescope-") as folder:
-                result = run_case(tool, path, Path(folder))
-            results.append(result)
-            if not arguments.json:
-                print(f"{'passed' if result.passed else 'FAILED'}  {result.tool}/{result.case}: {result.description}")
-                for text in result.problems:
-                    print(f"        {text}")
+    for result in api.tool_test(arguments.tools, study=arguments.study):
+        results.append(result)
+        if not arguments.json:
+            print(f"{'passed' if result.passed else 'FAILED'}  {result.tool}/{result.case}: {result.description}")
+            for text in result.problems:
+                print(f"        {text}")
     if arguments.json:
         _print_json([vars(result) | {"passed": result.passed} for result in results])
     else:
@@ -331,27 +314,26 @@ def _tool_test(arguments: argparse.Namespace) -> int:
 
 
 def _tool_new(arguments: argparse.Namespace) -> int:
-    from snakescope.runner.scaffold import new_tool
-
-    for path in new_tool(arguments.name, arguments.study):
+    for path in api.tool_new(arguments.name, study=arguments.study):
         print(f"wrote {path}")
     print(f"Next: edit them, then run: snakescope tool test {arguments.name}")
     return 0
 
 
 def _tool_run(arguments: argparse.Namespace) -> int:
-    from snakescope import layout
-    from snakescope.runner.tools import Facts, parse_inputs, parse_settings, run_tool
-    from snakescope.tool.library import find_tool
+    from snakescope.runner.tools import parse_inputs, parse_settings
 
-    tool = find_tool(arguments.tool, layout.tool_roots(arguments.study))
-    done = run_tool(
-        tool,
+    done = api.tool_run(
+        arguments.tool,
         parse_inputs(arguments.inputs),
         arguments.out,
-        params=parse_settings(tool, arguments.settings),
-        facts=Facts(arguments.voxel_size_um, arguments.time_step_s, arguments.scene, arguments.stack_axis),
+        settings=parse_settings(api.tool_show(arguments.tool, study=arguments.study), arguments.settings),
+        voxel_size_um=arguments.voxel_size_um,
+        time_step_s=arguments.time_step_s,
+        scene=arguments.scene,
+        stack_axis=arguments.stack_axis,
         threads=arguments.threads,
+        study=arguments.study,
     )
     if arguments.json:
         outputs = {port: str(path) for port, path in done.outputs.items()}

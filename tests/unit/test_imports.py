@@ -17,6 +17,7 @@ ROOT = PACKAGE.parents[1]
 # From the top down: a module imports from layers below its own.
 LAYERS = [
     {"cli", "generate"},
+    {"api"},
     {"catalog", "runner", "study"},
     {"check", "compiler", "record", "images", "program", "workflow", "synthetic", "evaluate"},
     {"pipeline", "samples", "layout"},

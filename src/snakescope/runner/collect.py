@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from snakescope import layout
-from snakescope.catalog import CollectReport, collect_folder, render_report
+from snakescope.catalog import CollectReport, collect_folder
 from snakescope.errors import InputError, problem
 from snakescope.runner.folder import open_study
 from snakescope.samples import write_sheet
@@ -26,8 +25,7 @@ def collect(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     dry_run: bool = False,
-    as_json: bool = False,
-) -> int:
+) -> CollectReport:
     """Bring the images below a folder into a study's sample sheet.
 
     Parameters
@@ -41,18 +39,16 @@ def collect(
     include, exclude
         Globs.
     dry_run
-        Show, write nothing.
-    as_json
-        Print JSON instead of text.
+        Describe, write nothing.
 
     Returns
     -------
-    0, or 1 when something that looks like an image could not be read; what could be is in the sheet.
+    What was found. A sheet without rows is not written.
 
     Raises
     ------
     InputError
-        If the folder, the pattern or the sheet that is there is wrong, or if there is no image at all.
+        If the folder, the pattern or the sheet that is there is wrong.
     """
     try:
         sheet = open_study(study).sheet_path
@@ -69,15 +65,7 @@ def collect(
                 sheet.parent, f"cannot be written ({error.strerror})", "Choose a folder of your own."
             ) from error
         write_sheet(sheet, report.sheet)
-    if as_json:
-        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
-    else:
-        print(render_report(report))
-        if report.sheet.rows:
-            print(f"{sheet} {'would hold' if dry_run else 'holds'} {len(report.sheet.rows)} rows")
-    if not report.sheet.rows:
-        raise problem(folder, "no image that can be read was found; nothing was written")
-    return 1 if report.unreadable else 0
+    return report
 
 
 def _collect(

@@ -1,0 +1,160 @@
+"""Every command as a Python function, with the command's name and arguments; the command line only prints.
+
+``snakescope run --first 3`` is ``api.run(first=3)``, ``snakescope tool test deskew`` is ``api.tool_test(["deskew"])``.
+What they return is data; what is wrong is raised as `snakescope.errors.SnakescopeError`. Each function imports what it
+needs when it is called, so that a short command starts quickly.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from snakescope.catalog import CollectReport
+    from snakescope.runner.cases import CaseResult
+    from snakescope.runner.demo import DemoResult
+    from snakescope.runner.folder import Stale
+    from snakescope.runner.report import StudyStatus
+    from snakescope.runner.run import RunResult
+    from snakescope.runner.tools import ToolRun
+    from snakescope.tool.library import Tool
+
+HERE = Path()
+
+
+def init(folder: Path, *, pipeline: str = "llsm_tracking") -> list[str]:
+    """Make a study folder; see `snakescope.runner.folder.init`."""
+    from snakescope.runner import folder as folders
+
+    return folders.init(folder, pipeline)
+
+
+def collect(
+    folder: Path,
+    *,
+    study: Path = HERE,
+    pattern: str | None = None,
+    yes: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    dry_run: bool = False,
+) -> CollectReport:
+    """Bring the images below a folder into the sample sheet; see `snakescope.runner.collect.collect`."""
+    from snakescope.runner import collect as collecting
+
+    return collecting.collect(
+        folder, study=study, pattern=pattern, yes=yes, include=include, exclude=exclude, dry_run=dry_run
+    )
+
+
+def lint(*, study: Path = HERE) -> list[str]:
+    """Check everything before anything runs; returns what was found sound, a line each."""
+    from snakescope.runner.folder import lint_folder
+
+    return lint_folder(study)
+
+
+def compile(pipeline: str | None = None, *, study: Path = HERE, check: bool = False) -> list[Stale]:
+    """Compile a pipeline; see `snakescope.runner.folder.compile_study`."""
+    from snakescope.runner.folder import compile_study, open_study
+
+    return compile_study(open_study(study), pipeline, check=check)
+
+
+def run(
+    *,
+    study: Path = HERE,
+    profile: str = "local",
+    cores: int | None = None,
+    first: int | None = None,
+    only: Sequence[str] = (),
+    dry_run: bool = False,
+    quiet: bool = False,
+    snakemake: Sequence[str] = (),
+) -> RunResult:
+    """Run the pipeline over the sheet; see `snakescope.runner.run.run`."""
+    from snakescope.runner import run as running
+    from snakescope.runner.folder import open_study
+
+    return running.run(
+        open_study(study),
+        profile=profile,
+        cores=cores,
+        first=first,
+        only=only,
+        dry_run=dry_run,
+        quiet=quiet,
+        extra=snakemake,
+    )
+
+
+def status(*, study: Path = HERE) -> StudyStatus:
+    """How a study stands; see `snakescope.runner.report.status`."""
+    from snakescope.runner import report
+    from snakescope.runner.folder import open_study
+
+    return report.status(open_study(study))
+
+
+def demo(folder: Path = Path("demo"), *, cores: int | None = None, quiet: bool = False) -> DemoResult:
+    """Make, run and judge the demonstration; see `snakescope.runner.demo.demo`."""
+    from snakescope.runner import demo as demonstration
+
+    return demonstration.demo(folder, cores=cores, quiet=quiet)
+
+
+def tool_list(*, study: Path = HERE) -> Mapping[str, Tool]:
+    """All tools by id: the study's own, then the shipped ones."""
+    from snakescope import layout
+    from snakescope.tool.library import read_library
+
+    return read_library(layout.tool_roots(study))
+
+
+def tool_show(tool: str, *, study: Path = HERE) -> Tool:
+    """One tool; its descriptor is ``.spec``."""
+    from snakescope import layout
+    from snakescope.tool.library import find_tool
+
+    return find_tool(tool, layout.tool_roots(study))
+
+
+def tool_test(tools: Sequence[str] = (), *, study: Path = HERE) -> Iterator[CaseResult]:
+    """Run the test cases of tools (of all by default), one after another as they are asked for."""
+    from snakescope.runner.cases import run_case
+
+    for name in tools or tool_list(study=study):
+        tool = tool_show(name, study=study)
+        for path in tool.cases:
+            with tempfile.TemporaryDirectory(prefix="snakescope-") as folder:
+                yield run_case(tool, path, Path(folder))
+
+
+def tool_new(name: str, *, study: Path = HERE) -> list[Path]:
+    """Start a tool; returns the files written."""
+    from snakescope.runner.scaffold import new_tool
+
+    return new_tool(name, study)
+
+
+def tool_run(
+    tool: str,
+    inputs: Mapping[str, Sequence[Path]],
+    out: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    voxel_size_um: str | None = None,
+    time_step_s: float | None = None,
+    scene: int = 0,
+    stack_axis: Literal["z", "t"] | None = None,
+    threads: int | None = None,
+    study: Path = HERE,
+) -> ToolRun:
+    """Run one tool on one image, record included; see `snakescope.runner.tools.run_tool`."""
+    from snakescope.runner.tools import Facts, run_tool
+
+    facts = Facts(voxel_size_um, time_step_s, scene, stack_axis)
+    return run_tool(tool_show(tool, study=study), inputs, out, params=settings, facts=facts, threads=threads)
