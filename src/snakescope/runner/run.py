@@ -188,10 +188,15 @@ def _wait(process: subprocess.Popen[bytes], events: Events, state: RunState, dis
 
 
 def _end_with_parent() -> None:
-    """Let Snakemake end its jobs and itself when we are killed (Linux only; elsewhere the lock protects)."""
+    """Let Snakemake end its jobs and itself when we are killed (Linux only; elsewhere the lock protects).
+
+    SIGINT, since a SIGTERM makes Snakemake wait for jobs whose end it may never hear of. A shell that started us in
+    the background may have told us to ignore SIGINT, which Snakemake must not inherit.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
 
 
 @contextmanager
