@@ -104,14 +104,13 @@ EOF
     _d=\"${_x%% *}\"
 }
 
-_size_of() { # PATH -> _e: its size as a JSON key, or a mark for it that _fill replaces for all files at once
+_size_of() { # PATH -> _e: its size as a JSON key, or a mark for it that _fill replaces, for all files in their order
     if [ -d "$1" ]; then
         _tree "$1" size
         _e="\"bytes\": $_b"
     else
-        job_sized=$((job_sized + 1))
         job_files="$job_files$1$job_newline"
-        _e="\"bytes\": $job_mark$job_sized,"
+        _e="\"bytes\": $job_mark,"
     fi
 }
 
@@ -121,35 +120,32 @@ _facts_of() { # PATH -> _e: its size and digest as JSON keys, or the marks for t
         _e="\"bytes\": $_b, \"sha256\": $_d"
     else
         _size_of "$1"
-        job_hashed=$((job_hashed + 1))
         job_unhashed="$job_unhashed$1$job_newline"
-        _e="$_e, \"sha256\": $job_mark$job_hashed;"
+        _e="$_e, \"sha256\": $job_mark;"
     fi
 }
 
 _fill() { # put sizes and digests in for all marks; null where they are not to be had
-    _sizes='' _digests='' _i=0
+    [ -n "$job_files" ] || return 0
+    _sizes=/dev/null _digests=/dev/null
     if [ "$job_measure" = yes ]; then
-        [ -z "$job_files" ] || _sizes=$(_of_all "$job_files" wc -c)
-        [ -z "$job_unhashed" ] || [ -z "$job_sha" ] || _digests=$(_of_all "$job_unhashed" $job_sha)
+        _sizes=$job_stage/.sizes _digests=$job_stage/.digests
+        _of_all "$job_files" wc -c >"$_sizes"
+        if [ -n "$job_unhashed" ] && [ -n "$job_sha" ]; then
+            _of_all "$job_unhashed" $job_sha >"$_digests"
+        else
+            _digests=/dev/null
+        fi
     fi
-    while [ "$_i" -lt "$job_sized" ]; do
-        _i=$((_i + 1))
-        _first "$_sizes"
-        _sizes=$_rest
-        _put "$job_mark$_i," "${_k:-null}"
-    done
-    _i=0
-    while [ "$_i" -lt "$job_hashed" ]; do
-        _i=$((_i + 1))
-        _first "$_digests"
-        _digests=$_rest
-        _k=${_k#\\}
-        _put "$job_mark$_i;" "${_k:+\"}${_k:-null}${_k:+\"}"
-    done
+    exec 3<"$_sizes" 4<"$_digests"
+    _filled "$job_inputs"
+    job_inputs=$_r
+    _filled "$job_outputs"
+    job_outputs=$_r
+    exec 3<&- 4<&-
 }
 
-_of_all() { # PATHS COMMAND...: what it prints for the paths, a line each; nothing when it cannot read one of them
+_of_all() ( # PATHS COMMAND...: what it prints for the paths, a line each; nothing when it cannot read one of them
     _paths=$1
     shift
     IFS=$job_newline
@@ -159,18 +155,28 @@ _of_all() { # PATHS COMMAND...: what it prints for the paths, a line each; nothi
     unset IFS
     _x=$("$@" 2>/dev/null) || return 0
     printf '%s\n' "$_x"
-}
+)
 
-_first() { # LINES -> _k: first word of the first line; _rest: the other lines
-    _k=${1%%"$job_newline"*}
-    case $1 in *"$job_newline"*) _rest=${1#*"$job_newline"} ;; *) _rest= ;; esac
-    while :; do case $_k in ' '*) _k=${_k# } ;; *) break ;; esac; done
-    _k=${_k%% *}
-}
-
-_put() { # MARK TEXT: replace a mark among inputs and outputs
-    case $job_inputs in *"$1"*) job_inputs=${job_inputs%%"$1"*}$2${job_inputs#*"$1"} ;; esac
-    case $job_outputs in *"$1"*) job_outputs=${job_outputs%%"$1"*}$2${job_outputs#*"$1"} ;; esac
+_filled() { # ENTRIES -> _r: with a size from descriptor 3 and a digest from 4 for each mark, one entry after the other
+    _r=
+    IFS=$job_newline
+    set -f
+    for _line in $1; do
+        while :; do
+            case $_line in *"$job_mark"*) ;; *) break ;; esac
+            _rest=${_line#*"$job_mark"} _k=
+            case $_rest in
+            ,*) IFS=' ' read -r _k _ <&3 || _k= ;;
+            *) IFS=' ' read -r _k _ <&4 || _k= ;;
+            esac
+            _k=${_k#\\} # which sha256sum sets before the digest of a file with an odd name
+            case $_rest in \;*) _k=${_k:+\"}${_k:-null}${_k:+\"} ;; esac
+            _line=${_line%%"$job_mark"*}${_k:-null}${_rest#?}
+        done
+        _r=$_r$job_newline$_line
+    done
+    set +f
+    unset IFS
 }
 
 _image() { # OME-Zarr 0.5 folder -> _g: its axes, shape, sample type and scale as it says itself, as JSON keys
@@ -217,7 +223,7 @@ _host() { # -> _h: name of this machine
 job_begin() {
     job_step=$1 job_unit=$2 job_record=$3 job_log=$4 job_facts=$5
     job_inputs='' job_outputs='' job_rows='' job_argv='' job_stage='' job_dir='' job_ports='' job_cpu0=''
-    job_files='' job_sized=0 job_unhashed='' job_hashed=0 job_measure=yes
+    job_files='' job_unhashed='' job_measure=yes
     job_failed=${job_log%.log}.failed.json
     _json "$job_unit"
     job_samples=$_r

@@ -435,6 +435,16 @@ def test_a_group_of_a_thousand_files_is_recorded_in_seconds(shell: Shell, tmp_pa
     assert [item.path for item in done(tmp_path).inputs] == [str(i) for i in range(1000)]
 
 
+def test_a_group_of_a_thousand_raw_files_is_measured_in_seconds(shell: Shell, tmp_path: Path) -> None:
+    tree(tmp_path / "raw", {f"f{i:04}.tif": b"x" * (i % 10) for i in range(1000)})
+    start = time.monotonic()
+    shell.run(tmp_path, f"job_source image {'- ' * 1000} -- raw/f*", *writing("x"))
+    assert time.monotonic() - start < 20
+    items = done(tmp_path).inputs
+    assert [(item.path, item.bytes) for item in items] == [(f"raw/f{i:04}.tif", i % 10) for i in range(1000)]
+    assert [item.sha256 for item in items[:20]] == [hashlib.sha256(b"x" * (i % 10)).hexdigest() for i in range(20)]
+
+
 def test_without_sha256sum_digests_are_null_and_the_job_goes_on(shell: Shell, tmp_path: Path) -> None:
     if "busybox" in shell.argv[0]:
         pytest.skip("busybox has its programs inside")
