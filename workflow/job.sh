@@ -130,9 +130,9 @@ _fill() { # put sizes and digests in for all marks; null where they are not to b
     _sizes=/dev/null _digests=/dev/null
     if [ "$job_measure" = yes ]; then
         _sizes=$job_stage/.sizes _digests=$job_stage/.digests
-        _of_all "$job_files" wc -c >"$_sizes"
+        _of_all "$_sizes" "$job_files" wc -c
         if [ -n "$job_unhashed" ] && [ -n "$job_sha" ]; then
-            _of_all "$job_unhashed" $job_sha >"$_digests"
+            _of_all "$_digests" "$job_unhashed" $job_sha
         else
             _digests=/dev/null
         fi
@@ -145,17 +145,17 @@ _fill() { # put sizes and digests in for all marks; null where they are not to b
     exec 3<&- 4<&-
 }
 
-_of_all() ( # PATHS COMMAND...: what it prints for the paths, a line each; nothing when it cannot read one of them
-    _paths=$1
-    shift
+_of_all() { # FILE PATHS COMMAND...: write what it prints for the paths, a line each; nothing when it cannot read one
+    _to=$1 _paths=$2
+    shift 2
     IFS=$job_newline
     set -f
     # shellcheck disable=SC2086 # split at newlines, which no path here holds
     set -- "$@" -- $_paths
+    set +f
     unset IFS
-    _x=$("$@" 2>/dev/null) || return 0
-    printf '%s\n' "$_x"
-)
+    "$@" >"$_to" 2>/dev/null || : >"$_to"
+}
 
 _filled() { # ENTRIES -> _r: with a size from descriptor 3 and a digest from 4 for each mark, one entry after the other
     _r=
