@@ -224,7 +224,7 @@ job_begin() {
     job_step=$1 job_unit=$2 job_record=$3 job_log=$4 job_facts=$5
     job_inputs='' job_outputs='' job_rows='' job_argv='' job_stage='' job_dir='' job_ports='' job_cpu0=''
     job_files='' job_unhashed='' job_measure=yes
-    job_failed=${job_log%.log}.failed.json
+    job_failed=${job_log%.*}.failed.json
     _json "$job_unit"
     job_samples=$_r
     job_home=${HOME-}

@@ -169,8 +169,8 @@ def test_bad_input_found_by_the_program_is_exit_2_as_well(data: Path, tmp_path: 
     assert "wide_psf.tif: the PSF is larger than the image" in done.stderr
     assert "Whole log: out/log.txt" in done.stderr
     assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["log.txt", "log.txt.failed.json"]
-    assert json.loads((tmp_path / "out/log.txt.failed.json").read_text())["exit_code"] == 2
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["log.failed.json", "log.txt"]
+    assert json.loads((tmp_path / "out/log.failed.json").read_text())["exit_code"] == 2
 
 
 def test_a_program_that_fails_otherwise_is_exit_1(tiny_study: Make, data: Path) -> None:

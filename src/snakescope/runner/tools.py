@@ -289,7 +289,9 @@ def _execute(pipeline: Pipeline, sheet: Sheet, out: Path, threads: int) -> ToolR
         script = "\n".join(_ShellFormatter().format(call, **names) for call in rule.calls)
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         environment = {**os.environ, "PATH": path}
-        done = subprocess.run(["sh", "-c", script], check=False, stdin=subprocess.DEVNULL, env=environment)
+        job = Path(folder, "job.sh")  # one argument may hold 128 kB at most, a file as many inputs as there are
+        job.write_text(script, encoding="utf-8", errors="surrogateescape")
+        done = subprocess.run(["sh", str(job)], check=False, stdin=subprocess.DEVNULL, env=environment)
     if done.returncode != 0:
         told = f"{step.name}: {reason(log).removeprefix('error: ')}\n    Whole log: {log}"
         raise ToolFailedError(told, done.returncode)
