@@ -12,16 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from snakescope import layout
 from snakescope.errors import EnvironmentUnusableError, problem
 from snakescope.record import reason
 from snakescope.runner.folder import Study, compile_study, lint
 from snakescope.runner.lock import RunLock, run_lock, snakemake_locks
-from snakescope.runner.progress import Events, RunState, display_for
+from snakescope.runner.progress import Display, Events, RunState, display_for
 from snakescope.samples import Sheet, write_sheet
-from snakescope.workflow import Plan
 
 POLL_S = 0.2
 
@@ -105,7 +103,7 @@ def run(
     EnvironmentUnusableError
         If Snakemake itself failed.
     """
-    _, sheet = lint(study)
+    pipeline, sheet = lint(study)
     profile_folder = study.root / "profiles" / profile
     if not profile_folder.is_dir():
         known = sorted(path.name for path in profile_folder.parent.glob("*/"))
@@ -118,7 +116,8 @@ def run(
         arguments += ["--cores", str(cores)] if cores else []
         arguments += ["--dry-run"] if dry_run else []
         started = time.monotonic()
-        state = _follow(study, [*arguments, *extra], lock, quiet=quiet or dry_run)
+        display = display_for(pipeline.steps, quiet=quiet or dry_run)
+        state = _follow(study, [*arguments, *extra], lock, display)
         return _result(study, state, compiled, time.monotonic() - started, dry_run=dry_run)
 
 
@@ -154,13 +153,11 @@ def _release_after_crash(root: Path, lock: RunLock) -> None:
         path.unlink(missing_ok=True)
 
 
-def _follow(study: Study, arguments: Sequence[str], lock: RunLock, *, quiet: bool) -> RunState:
+def _follow(study: Study, arguments: Sequence[str], lock: RunLock, display: Display) -> RunState:
     state_folder = study.root / layout.STATE
     events_path, log_path = state_folder / "events.jsonl", state_folder / "snakemake.log"
     events_path.unlink(missing_ok=True)
     events, state = Events(events_path), RunState()
-    plan = Plan.read(study.config.pipeline, study.config.samples, study.root)
-    display = display_for(plan.steps, quiet=quiet)
     command = [sys.executable, "-m", "snakemake", "--snakefile", layout.SNAKEFILE, "--logger", "snakescope", *arguments]
     environment = {**os.environ, "SNAKESCOPE_EVENTS": str(events_path.resolve())}
     with log_path.open("w", encoding="utf-8") as log:
@@ -176,7 +173,7 @@ def _follow(study: Study, arguments: Sequence[str], lock: RunLock, *, quiet: boo
     return state
 
 
-def _wait(process: subprocess.Popen[bytes], events: Events, state: RunState, display: Any) -> int:
+def _wait(process: subprocess.Popen[bytes], events: Events, state: RunState, display: Display) -> int:
     while True:
         code = process.poll()
         for event in events.new():
