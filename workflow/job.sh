@@ -21,6 +21,8 @@ job_tab='	'
 job_newline='
 '
 job_mark=$job_tab # stands in no JSON text, where a tab is written out
+# What file names in a listing consist of: no letter that sha256sum or JSON writes otherwise, in any language.
+job_plain='ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 !#$%&()*+,./:;<=>?@[^_`{|}~'
 
 _json() { # TEXT -> _r: the text as a JSON string, quoted; control characters other than tab and newline are blanks
     _s=$1 _r=\"
@@ -90,18 +92,40 @@ _clock() { # -> _c: a clock in hundredths of a second, or empty
     fi
 }
 
-_tree() { # FOLDER [size] -> _d, _b: digest (of its `sha256sum` list, ordered by name) and sum of sizes, or null
-    _d=null _b=null
+_tree() { # FOLDER [size] -> _d, _b, _l: digest (of its `sha256sum` list, ordered by name) and sizes or null; listing
+    _d=null _b=null _l=
     _x=$(find "$1/" -type f ! -name .snakemake_timestamp -exec wc -c {} + 2>/dev/null) || return 0
     _b=0
     while read -r _n _name; do
-        [ -z "$_n" ] || [ "$_name" = total ] || _b=$((_b + _n))
+        case $_n:$_name in
+        : | *[0-9]:total) ;;
+        [0-9]*:*/*) _b=$((_b + _n)) ;;
+        *) _b=null && break ;; # the rest of a name with a line end in it
+        esac
     done <<EOF
 $_x
 EOF
     [ -n "$job_sha" ] && [ "${2-}" != size ] || return 0
-    _x=$(cd "$1" && find . -type f ! -name .snakemake_timestamp -exec $job_sha {} + | sed 's|  \./|  |' | LC_ALL=C sort -k 2 | $job_sha) || return 0
+    _list=$(cd "$1" && find . -type f ! -name .snakemake_timestamp -exec $job_sha {} + | sed 's|  \./|  |' | LC_ALL=C sort -k 2) || return 0
+    _x=$(printf '%s' "$_list${_list:+$job_newline}" | $job_sha) || return 0
     _d=\"${_x%% *}\"
+    _listing
+}
+
+_listing() { # -> _l: the list of a folder's files as a JSON key; empty for a long one, or one with odd names
+    _l=
+    [ -n "$_list" ] && [ "${#_list}" -le 20000 ] || return 0
+    case $_list in *[!-"$job_plain$job_newline"]*) return 0 ;; esac
+    while IFS= read -r _line; do # one by one: bash takes seconds over a long text
+        _k=${_line%%  *}
+        [ "${#_k}" = 64 ] || { _l= && return 0; }
+        _json "$_line"
+        _r=${_r#\"}
+        _l=$_l${_l:+\\n}${_r%\"}
+    done <<EOF
+$_list
+EOF
+    _l=", \"listing\": \"$_l\""
 }
 
 _size_of() { # PATH -> _e: its size as a JSON key, or a mark for it that _fill replaces, for all files in their order
@@ -114,7 +138,8 @@ _size_of() { # PATH -> _e: its size as a JSON key, or a mark for it that _fill r
     fi
 }
 
-_facts_of() { # PATH -> _e: its size and digest as JSON keys, or the marks for them
+_facts_of() { # PATH -> _e, _l: its size and digest as JSON keys, or the marks for them; listing, for the end
+    _l=
     if [ -d "$1" ]; then
         _tree "$1"
         _e="\"bytes\": $_b, \"sha256\": $_d"
@@ -275,7 +300,7 @@ job_source() {
         _known=${_known#* }
         if [ "$_key" = - ]; then _facts_of "$_path"; else _size_of "$_path"; fi
         case $_key in
-        -) ;;
+        -) _e=$_e$_l ;;
         records/*) _e="$_e, \"sha256\": null, \"record\": \"$_key\"" ;;
         *) _e="$_e, \"sha256\": \"$_key\"" ;;
         esac
@@ -294,12 +319,12 @@ job_shared() {
     for _path; do
         _shared "$_path" "${_keys%% *}"
         _keys=${_keys#* }
-        _entry "$_port" "$_path" "\"bytes\": $_b, \"sha256\": $_d"
+        _entry "$_port" "$_path" "\"bytes\": $_b, \"sha256\": $_d$_l"
     done
 }
 
-_shared() { # PATH KEY -> _d, _b: digest and size, which another job may have taken since the file last changed
-    _d=null _file=
+_shared() { # PATH KEY -> _d, _b, _l: digest and size, which another job may have taken since the file last changed
+    _d=null _l= _file=
     case $job_record in
     records/*/* | */records/*/*) _file=${job_record%/*/*}/inputs/$2 ;;
     esac
@@ -333,8 +358,8 @@ _bytes() { # PATH -> _b: size, or null
     fi
 }
 
-_one() { # PATH -> _d: digest, or null
-    _d=null
+_one() { # PATH -> _d, _l: digest, or null; listing
+    _d=null _l=
     if [ -d "$1" ]; then
         _tree "$1"
     elif [ -n "$job_sha" ]; then
@@ -357,7 +382,7 @@ job_upstream() {
         _i=$((_i + 1))
         shift
     done
-    _x=$(sed -n '/^  "outputs": \[/,/^  \]/{s/,$//;s/^    {"port": "'"$_out"'", /    {"port": "'"$_port"'", /p;}' "$@") || _x=
+    _x=$(sed -n '/^  "outputs": \[/,/^  \]/{s/,$//;s/, "listing": "[^"]*"}$/}/;s/^    {"port": "'"$_out"'", /    {"port": "'"$_port"'", /p;}' "$@") || _x=
     while IFS= read -r _line; do
         [ -z "$_line" ] || job_inputs="$job_inputs${job_inputs:+,}
 $_line"
@@ -444,7 +469,7 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
         _home "$_path"
         _json "$_p"
         job_outputs="$job_outputs${job_outputs:+,}
-    {\"port\": \"${_pair%%:*}\", \"path\": $_r, $_e$_g}"
+    {\"port\": \"${_pair%%:*}\", \"path\": $_r, $_e$_g$_l}"
     done
     _fill
     _mine || _lost

@@ -40,6 +40,9 @@ class FileFacts:
         What an OME-Zarr says of itself: one size and one scale an axis, in its own units (µm, s). None otherwise.
     record
         Record that holds the digest, when another job took it.
+    listing
+        Of a folder, its sorted ``sha256sum`` list without the last line end, where this job took the digest. None
+        for a list of more than 20,000 characters, and where a name in it is of other than plain letters.
     """
 
     port: str
@@ -51,6 +54,13 @@ class FileFacts:
     dtype: str | None = None
     scale: tuple[float, ...] | None = None
     record: str | None = None
+    listing: str | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The sha256 of each file in a folder by its path there; empty without a listing."""
+        lines = (self.listing or "").splitlines()
+        return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
 
     @property
     def voxel_size_um(self) -> tuple[float | None, float | None, float | None] | None:
@@ -161,9 +171,17 @@ def digest(path: Path) -> str:
     """
     if not path.is_dir():
         return _file_digest(path)
-    names = sorted((item.relative_to(path).as_posix() for item in _files(path)), key=os.fsencode)
-    lines = "".join(f"{_file_digest(path / name)}  {name}\n" for name in names)
-    return hashlib.sha256(os.fsencode(lines)).hexdigest()
+    told = {_as_listed(name): name for name in (item.relative_to(path).as_posix() for item in _files(path))}
+    lines = (
+        f"{'' if name == shown else chr(92)}{_file_digest(path / name)}  {shown}\n"
+        for shown, name in sorted(told.items(), key=lambda item: os.fsencode(item[0]))
+    )
+    return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
+
+
+def _as_listed(name: str) -> str:
+    """A file's name as ``sha256sum`` prints it; where the two differ, a backslash begins the line."""
+    return name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _file_digest(path: Path) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from snakescope.images import create_image
-from snakescope.record import JobRecord, digest, read_record, size
+from snakescope.record import FileFacts, JobRecord, digest, read_record, size
 
 JOB_SH = Path(__file__).parents[2] / "workflow/job.sh"
 RECORD, LOG, FAILED = "records/u1/step.json", "logs/u1/step.log", "logs/u1/step.failed.json"
@@ -296,6 +296,94 @@ def test_the_digest_of_a_folder_is_that_of_its_sorted_list(shell: Shell, tmp_pat
     for item in (*record.inputs, *record.outputs):
         assert (item.sha256, item.bytes) == (expected, 9)
     assert size(tmp_path / OUT / "out.zarr") == 9
+
+
+def check_listing(item: FileFacts, folder: Path) -> None:
+    """A listing is the very list that the digest was taken of, and it names each file with its digest."""
+    assert item.listing is not None
+    assert hashlib.sha256(f"{item.listing}\n".encode()).hexdigest() == item.sha256 == digest(folder)
+    found = (path for path in folder.rglob("*") if path.is_file())
+    assert item.files == {path.relative_to(folder).as_posix(): digest(path) for path in found}
+
+
+def test_the_list_of_a_folder_is_kept_in_the_record_that_took_its_digest(shell: Shell, tmp_path: Path) -> None:
+    names = ["zarr.json", "0/c/0/0/0", "0/c/1/0/0", "0/zarr.json", "a  b/{x} [y @(1)", "~,;$x|&-"]
+    tree(tmp_path / "in.zarr", {name: name.encode() for name in names})
+    calls = ["job_source image - -- in.zarr", "job_shared psf key in.zarr", f"job_output out {OUT}/out.zarr"]
+    shell.run(tmp_path, *calls, 'job_run cp -r in.zarr "$out_out"')
+    record = done(tmp_path)
+    for item in (*record.inputs, *record.outputs):
+        assert sorted(item.files) == sorted(names)
+        check_listing(item, tmp_path / "in.zarr")
+    entries = json.loads((tmp_path / RECORD).read_text())
+    assert [list(entry)[-1] for entry in (*entries["inputs"], *entries["outputs"])] == ["listing"] * 3
+
+
+def test_an_image_is_told_with_its_geometry_and_its_list(shell: Shell, tmp_path: Path) -> None:
+    store(tmp_path / "made.ome.zarr")
+    output = recorded(shell, tmp_path, tmp_path / "made.ome.zarr")
+    assert (output.axes, output.shape) == ("tczyx", (2, 1, 3, 4, 5))
+    check_listing(output, tmp_path / "made.ome.zarr")
+
+
+@pytest.mark.parametrize(("length", "kept"), [(20000, True), (20001, False)])
+def test_a_list_of_up_to_20000_characters_is_kept(shell: Shell, tmp_path: Path, length: int, kept: bool) -> None:
+    # a line holds 67 characters more than its name does: digest, two blanks, line end (the last has none)
+    names = [f"{i:033}" for i in range(199)]
+    tree(tmp_path / "in.zarr", dict.fromkeys([*names, "y" * (length - 199 * 100 - 66)], b"x"))
+    shell.run(tmp_path, "job_source image - -- in.zarr", *writing("x"))
+    (item,) = done(tmp_path).inputs
+    assert item.sha256 == digest(tmp_path / "in.zarr")
+    if kept:
+        assert len(item.listing or "") == length
+        check_listing(item, tmp_path / "in.zarr")
+    else:
+        assert item.listing is None
+
+
+@pytest.mark.parametrize(
+    "name", [b"a\\b", b"a\nb", b"a\rb", b"a\tb", b'a"b', "é 日本".encode(), b"\xff", b"\x01", b"a]b", b"\n", b"5 x\n7"]
+)
+@pytest.mark.parametrize("language", ["C", "C.UTF-8"])
+def test_a_folder_with_an_odd_name_in_it_has_a_digest_but_no_list(
+    shell: Shell, tmp_path: Path, name: bytes, language: str
+) -> None:
+    (tmp_path / "in.zarr").mkdir()
+    (tmp_path / "in.zarr/plain").write_bytes(b"12")
+    Path(os.fsdecode(os.fsencode(tmp_path / "in.zarr/") + b"/" + name)).write_bytes(b"345")
+    shell.run(tmp_path, "job_source image - -- in.zarr", *writing("x"), env={"LC_ALL": language})
+    (item,) = done(tmp_path).inputs
+    assert item.listing is None
+    if "busybox" in shell.argv[0]:  # its programs write a backslash and a line end as they are
+        assert item.bytes == (None if b"\n" in name.strip() else 5)
+    else:
+        assert (item.bytes, item.sha256) == (5, digest(tmp_path / "in.zarr"))
+
+
+def test_a_folder_whose_digest_was_not_taken_has_no_list(shell: Shell, tmp_path: Path) -> None:
+    tree(tmp_path / "in.zarr", {"a": b"1"})
+    (tmp_path / "empty.zarr").mkdir()
+    calls = f"job_source image {'ab' * 32} records/u1/first.json - -- in.zarr in.zarr empty.zarr"
+    shell.run(tmp_path, calls, *writing("x"))
+    assert [item.listing for item in (*done(tmp_path).inputs, *done(tmp_path).outputs)] == [None] * 4
+
+
+def test_a_job_does_not_copy_the_lists_of_the_folders_it_reads(shell: Shell, tmp_path: Path) -> None:
+    tree(tmp_path / "in.zarr", {"a/b": b"12", "c": b"3"})
+    outputs = [f"job_output out {OUT}/out.zarr\njob_output more {OUT}/more.zarr\njob_output two {OUT}/two.txt"]
+    program = 'cp -r in.zarr "$1"; cp -r in.zarr "$2"; echo x >"$3"'
+    shell.run(tmp_path, *outputs, f'job_run sh -c {q(program)} sh "$out_out" "$out_more" "$out_two"')
+    assert all(item.listing for item in done(tmp_path).outputs[:2])
+    made = {item.port: item for item in done(tmp_path).outputs}
+    shutil.move(tmp_path / "records/u1/step.json", tmp_path / "records/u1/before.json")
+    ports = [("out", "out.zarr"), ("more", "more.zarr"), ("two", "two.txt")]
+    shell.run(
+        tmp_path, *(f"job_upstream in_{port} {port} results/u1/before/{file}" for port, file in ports), *writing("x")
+    )
+    assert "listing" not in (tmp_path / RECORD).read_text()
+    for item, (port, _) in zip(done(tmp_path).inputs, ports, strict=True):
+        assert item.port == f"in_{port}"
+        assert (item.path, item.bytes, item.sha256) == (made[port].path, made[port].bytes, made[port].sha256)
 
 
 def test_a_folder_of_many_files_is_measured_in_all(shell: Shell, tmp_path: Path) -> None:

@@ -58,6 +58,16 @@ def test_parameters_are_told_with_the_values_of_the_row(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_the_files_of_a_folder_are_known_from_its_listing(tmp_path: Path) -> None:
+    listing = f"{'a' * 64}  0/c/0  b\n{'b' * 64}  zarr.json"
+    output = {"port": "o", "path": "p", "bytes": 9, "sha256": "ab", "listing": listing}
+    (folder,) = read_record(write(tmp_path, outputs=[output])).outputs
+    assert folder.listing == listing
+    assert folder.files == {"0/c/0  b": "a" * 64, "zarr.json": "b" * 64}
+    assert FileFacts("o", "p").listing is None
+    assert FileFacts("o", "p").files == {}
+
+
 def test_a_flat_image_has_no_voxel_size_in_z() -> None:
     facts = FileFacts("image", "p", axes="cyx", scale=(1, 0.2, 0.1))
     assert facts.voxel_size_um == (None, 0.2, 0.1)
