@@ -171,7 +171,7 @@ def digest(path: Path) -> str:
     """
     if not path.is_dir():
         return _file_digest(path)
-    told = {_as_listed(name): name for name in (item.relative_to(path).as_posix() for item in _files(path))}
+    told = {_as_listed(name): name for name in (item.relative_to(path).as_posix() for item in files_of(path))}
     lines = (
         f"{'' if name == shown else chr(92)}{_file_digest(path / name)}  {shown}\n"
         for shown, name in sorted(told.items(), key=lambda item: os.fsencode(item[0]))
@@ -191,10 +191,10 @@ def _file_digest(path: Path) -> str:
 
 def size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
-    return sum(item.stat().st_size for item in _files(path)) if path.is_dir() else path.stat().st_size
+    return sum(item.stat().st_size for item in files_of(path)) if path.is_dir() else path.stat().st_size
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_of(folder: Path) -> Iterator[Path]:
     """Ordinary files at any depth; links are not followed."""
     found = (item for item in folder.rglob("*") if item.is_file() and not item.is_symlink())
     return (item for item in found if item.name != TIMESTAMP)
