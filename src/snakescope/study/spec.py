@@ -215,3 +215,5 @@ class StudySpec(Model):
     """Names of the raw images (`raw-images`) and of what steps made, by step."""
     leave_out: list[StepName] = []
     """Steps whose files are not handed in; what was made from them refers to what they were made from."""
+    voxels_of_1_um: bool = False
+    """The voxels are really of 1 µm along every axis, which is otherwise taken for a value that nobody set."""

@@ -1,0 +1,125 @@
+"""Put together what was gathered and what was found: the study that all views write down."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from snakescope.study.describe import describe_geometry
+from snakescope.study.entries import Entry
+from snakescope.study.gather import Gathered
+from snakescope.study.inventory import Inventory, StepSurvey
+from snakescope.study.model import RAW, RUN, Association, Dataset, Origin, Study
+from snakescope.study.spec import DatasetSpec
+
+
+def build_study(name: str, gathered: Gathered, inventory: Inventory) -> Study:
+    """Make the study; every required field must have been found.
+
+    Parameters
+    ----------
+    name
+        Short name of the study, fit for a folder.
+    gathered
+        Without missing fields and problems.
+    inventory
+        Without problems.
+    """
+    spec = gathered.spec
+    datasets = tuple(_unique_names(_datasets(gathered, inventory)))
+    return Study(
+        name=name,
+        title=_given(gathered.title),
+        description=_given(gathered.description),
+        keywords=gathered.keywords,
+        licence=_given(gathered.licence),
+        release_date=_given(gathered.release_date),
+        authors=gathered.authors,
+        analyst=_given(gathered.analyst),
+        biosamples=gathered.biosamples,
+        specimens=gathered.specimens,
+        acquisitions=gathered.acquisitions,
+        datasets=datasets,
+        pipeline_title=inventory.plan.compiled["title"],
+        correlations=gathered.correlations,
+        acknowledgements=spec.acknowledgements,
+        funding_statement=spec.funding.statement if spec.funding else None,
+        grants=gathered.grants,
+        publications=gathered.publications,
+        links=gathered.links,
+        origins=(*gathered.origins, *_origins(datasets, gathered)),
+    )
+
+
+def _given(value: Any) -> Any:
+    assert value is not None, "a study is built only when no field is missing"
+    return value
+
+
+def _datasets(gathered: Gathered, inventory: Inventory) -> Iterator[Dataset]:
+    raw = inventory.datasets[RAW]
+    associations = tuple(sorted(Association(*titles) for titles in raw.associations))
+    geometry = describe_geometry(inventory.sheet.rows)
+    text = f"Images as acquired{f': {geometry}' if geometry else ''}."
+    yield _named(gathered, Dataset(RAW, "images", "Raw images", text, None, associations, raw.files))
+    for step in inventory.steps.values():
+        made = inventory.datasets.get(step.name)
+        if made is None:
+            continue
+        entry = _entry(step)
+        own = tuple(sorted(Association(*titles) for titles in made.associations))
+        name = entry.title if entry else step.compiled["tool"]["name"]
+        text = entry.overview if entry else f"Made by {step.name}."
+        dataset = Dataset(step.name, _kind(step), name, text, entry, own, made.files)
+        yield _named(gathered, dataset)
+    yield Dataset(RUN, "images", "Workflow and run record", _run_text(inventory), None, associations, 0)
+
+
+def _run_text(inventory: Inventory) -> str:
+    counts = (inventory.jobs_done, "done"), (inventory.jobs_failed, "failed"), (inventory.jobs_pending, "not yet run")
+    told = ", ".join(f"{count} jobs {word}" for count, word in counts if count or word == "done")
+    return f"The Snakemake workflow that made the results, and the record of its run as an RO-Crate ({told})."
+
+
+def _kind(step: StepSurvey) -> Any:
+    return step.kind
+
+
+def _named(gathered: Gathered, dataset: Dataset) -> Dataset:
+    typed = gathered.spec.datasets.get(dataset.key, DatasetSpec())
+    return dataclasses.replace(
+        dataset, name=typed.name or dataset.name, description=typed.description or dataset.description
+    )
+
+
+def _entry(step: StepSurvey) -> Entry | None:
+    """How a step reads; where its parameters were changed between jobs, all ways with the number of jobs."""
+    entries = sorted(step.entries.items(), key=lambda item: (-item[1], item[0].overview))
+    if len(entries) < 2:
+        return entries[0][0] if entries else None
+    overview = " ".join(f"{entry.overview} ({count} jobs)" for entry, count in entries)
+    return dataclasses.replace(entries[0][0], overview=overview)
+
+
+def _unique_names(datasets: Iterator[Dataset]) -> Iterator[Dataset]:
+    """Datasets whose names differ: parts of a study refer to each other by name."""
+    seen: set[str] = set()
+    for dataset in datasets:
+        name, number = dataset.name, 2
+        while name in seen:
+            name, number = f"{dataset.name} ({dataset.key}{'' if number == 2 else f' {number}'})", number + 1
+        seen.add(name)
+        yield dataclasses.replace(dataset, name=name)
+
+
+def _origins(datasets: tuple[Dataset, ...], gathered: Gathered) -> Iterator[Origin]:
+    for dataset in datasets:
+        typed = gathered.spec.datasets.get(dataset.key, DatasetSpec())
+        for name, told in (("name", typed.name), ("description", typed.description)):
+            detail = "config/study.yaml" if told else "what its jobs recorded" if dataset.entry else "the sheet"
+            yield Origin(f"datasets.{dataset.key}.{name}", "study.yaml" if told else "records", detail)
+        if dataset.entry:
+            yield Origin(f"datasets.{dataset.key}.overview", "records", "what its jobs recorded")
+        yield Origin(f"datasets.{dataset.key}.associations", "sheet", "the rows its files were made from")
+        yield Origin(f"datasets.{dataset.key}.file_list", "records", "what its jobs recorded")

@@ -1,0 +1,266 @@
+"""The first pass over the records: count, check, and learn names and digests."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from snakescope import layout
+from snakescope.errors import InputError, Problem, problem
+from snakescope.images import store_scale, store_units, unit_problem
+from snakescope.record import FileFacts, JobRecord
+from snakescope.samples import Row
+from snakescope.study.entries import rembi_entry
+from snakescope.study.inventory import (
+    IMAGES,
+    DatasetSurvey,
+    Inventory,
+    Job,
+    Progress,
+    RawImage,
+    StepSurvey,
+    StudyFile,
+    made_by,
+)
+from snakescope.study.model import RAW, RUN
+from snakescope.workflow import Plan
+
+# What the archive takes in a file name, and what needs quoting nowhere.
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_SUFFIX = re.compile(r"(\.ome)?\.[A-Za-z0-9]{1,10}$", re.IGNORECASE)
+
+
+def survey(
+    root: Path,
+    plan: Plan,
+    association_of: Callable[[Row], tuple[str, str, str]],
+    *,
+    hidden: frozenset[str] = frozenset(),
+    leave_out: Iterable[str] = (),
+    voxels_of_1_um: bool = False,
+    progress: Progress | None = None,
+) -> Inventory:
+    """Read every record once: count, check, and learn names and digests.
+
+    Parameters
+    ----------
+    root
+        Study folder.
+    plan
+        The compiled pipeline over the rows to hand on. No sensitive row may be among them.
+    association_of
+        Titles of the biosample, specimen and acquisition of a row.
+    hidden
+        Ids of the sensitive rows.
+    leave_out
+        Steps whose files are not handed in.
+    voxels_of_1_um
+        The voxels are really of 1 µm.
+    progress
+        Told the name of the pass, what is done and how much there is.
+
+    Returns
+    -------
+    The inventory; what is wrong with the data stands in `Inventory.problems`.
+    """
+    steps = {name: StepSurvey(name, _facts(root, plan, name)) for name in plan.steps}
+    unknown = [name for name in leave_out if name not in steps]
+    found = Inventory(root, plan, steps, {}, association_of, hidden=hidden)
+    found.problems += [Problem("config/study.yaml: leave_out", f"there is no step {name!r}") for name in unknown]
+    for name in leave_out:
+        if name in steps:
+            steps[name].submitted = False
+    _name_raw(found)
+    _name_shared(found)
+    jobs = list(plan.walk_units())
+    for index, (step, unit, _) in enumerate(jobs):
+        _survey_job(found, step, unit)
+        if progress:
+            progress("reading records", index + 1, len(jobs))
+    _finish(found, jobs, voxels_of_1_um=voxels_of_1_um)
+    return found
+
+
+def _facts(root: Path, plan: Plan, step: str) -> dict[str, Any]:
+    path = root / layout.step_facts_file(plan.compiled["pipeline"], step)
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise problem(path, f"cannot be read ({error})", "Run: snakescope compile") from error
+    return facts
+
+
+def _name_raw(found: Inventory) -> None:
+    taken: set[tuple[str, int]] = set()
+    for row in found.sheet.rows:
+        if (row.path, row.scene) in taken:
+            where = f"{found.sheet.where(row)}: path"
+            found.problems.append(Problem(where, f"{row.path!r}, image {row.scene}, stands in an earlier row too"))
+        taken.add((row.path, row.scene))
+        if row.path not in found.names:
+            suffix = _SUFFIX.search(row.path.rstrip("/"))
+            name = f"raw/{row.id}{suffix[0] if suffix else ''}"
+            found.names[row.path] = name
+            found.raw[name] = RawImage(name, row, row.bytes, row.cell("sha256").lower() or None)
+
+
+def _name_shared(found: Inventory) -> None:
+    """Files that a pipeline names itself, and those of other columns of the sheet."""
+    for step, compiled in found.plan.steps.items():
+        for port, wire in compiled["inputs"].items():
+            if wire["from"] == "file":
+                _share(found, wire["path"])
+            elif wire["from"] == "sheet" and wire["column"] != "path":
+                for unit in found.plan.units(step):
+                    for path in found.plan.inputs(step, port, unit):
+                        _share(found, path)
+
+
+def _share(found: Inventory, path: str) -> None:
+    if path in found.names:
+        return
+    name = path.removeprefix("./")
+    if not _SAFE.fullmatch(name):
+        suffix = _SUFFIX.search(name)
+        name = f"inputs/{hashlib.sha256(path.encode()).hexdigest()[:16]}{suffix[0] if suffix else ''}"
+    found.names[path] = name
+    folder = (found.root / path).is_dir()
+    found.shared[name] = StudyFile(name, path, RUN, folder, None, None, None, None, {}, type="file")
+
+
+def _survey_job(found: Inventory, step: str, unit: str) -> None:
+    survey_ = found.steps[step]
+    record, error = found.read(step, unit)
+    if record is None:
+        survey_.pending += 1
+        return
+    if found.tells(record):
+        found.left_out += 1
+        return
+    if not survey_.done and not survey_.failed:
+        survey_.compiled = record.compiled
+    found.reads[unit, step] = tuple((found.name(i.path), _is_image(record, i)) for i in record.inputs)
+    for item in record.inputs:
+        _learn(found, item)
+    found.started_at = min(filter(None, (found.started_at, record.started_at)), default=None)
+    found.ended_at = max(filter(None, (found.ended_at, record.ended_at)), default=None)
+    found.hosts.add(record.host)
+    found.snakemake.update(filter(None, [record.snakemake]))
+    if error is not None:
+        survey_.failed += 1
+        return
+    survey_.done += 1
+    entry = rembi_entry(dataclasses.replace(record, row_parameters=_columns_of(record)))
+    if entry:
+        survey_.entries[entry] += 1
+
+
+def _columns_of(record: JobRecord) -> dict[str, str]:
+    """For parameters that rows bring along: the name of their column, in place of one row's value."""
+    given = [item for item in record.compiled["parameters"] if "column" in item]
+    return {item["name"]: f"as in column {item['column']!r}" for item in given}
+
+
+def _is_image(record: JobRecord, item: FileFacts) -> bool:
+    return record.compiled["inputs"].get(item.port, {}).get("type") in IMAGES
+
+
+def _learn(found: Inventory, item: FileFacts) -> None:
+    """Keep what a record knows of the bytes of a file from outside."""
+    name = found.name(item.path)
+    raw = found.raw.get(name)
+    if raw is not None:
+        raw.bytes = item.bytes if item.bytes is not None else raw.bytes
+        raw.sha256 = item.sha256 or raw.sha256
+        raw.listing = item.listing or raw.listing
+    elif name in found.shared and item.sha256:
+        file = found.shared[name]
+        found.shared[name] = dataclasses.replace(file, bytes=item.bytes, sha256=item.sha256, listing=item.listing)
+
+
+def _finish(found: Inventory, jobs: list[tuple[str, str, list[Row]]], *, voxels_of_1_um: bool) -> None:
+    """What can be said once all records are known: sources, columns, files on disk."""
+    for row in found.sheet.rows:
+        found.problems += _voxel_problems(found, row, voxels_of_1_um)
+    raw = found.datasets[RAW] = DatasetSurvey()
+    for file in found.raw_files():
+        raw.add(file)
+        raw.associations.add(found.association_of(found.raw[file.path].row))
+        found.unhashed += file.sha256 is None
+        found.problems += _disk_problems(found.root, file, "config/samples.tsv")
+    rows_of = {(step, unit): rows for step, unit, rows in jobs}
+    for job in found.jobs():
+        found.problems += _source_problems(found, job)
+        if not found.steps[job.record.step].submitted:
+            continue
+        for file in job.outputs:
+            dataset = found.datasets.setdefault(file.dataset, DatasetSurvey())
+            dataset.add(file)
+            dataset.associations.update(found.association_of(row) for row in rows_of[job.record.step, job.record.unit])
+            where = layout.record(job.record.unit, job.record.step)
+            found.problems += _disk_problems(found.root, file, where)
+            found.problems += _store_problems(found.root, file, voxels_of_1_um)
+    expected = {layout.record(unit, step) for step, unit, _ in jobs}
+    there = (path.relative_to(found.root).as_posix() for path in (found.root / layout.RECORDS).glob("*/*.json"))
+    found.stray = sum(path not in expected for path in there)
+
+
+def _voxel_problems(found: Inventory, row: Row, voxels_of_1_um: bool) -> Iterator[Problem]:
+    where = f"{found.sheet.where(row)}: voxel_size_um"
+    z, y, x = row.voxel_size_um
+    if y is None or x is None or (z is None and "z" in (row.axes or "")):
+        yield Problem(where, "the voxel size is not known", "Write it into the sheet as z,y,x in µm.")
+    elif {y, x, z or 1.0} == {1.0} and not voxels_of_1_um:
+        yield Problem(
+            where,
+            "found 1 µm along every axis, which programs write when they do not know",
+            "Write the true size, or `voxels_of_1_um: true` into config/study.yaml if this is it.",
+        )
+
+
+def _source_problems(found: Inventory, job: Job) -> Iterator[Problem]:
+    where = layout.record(job.record.unit, job.record.step)
+    for used in job.inputs:
+        maker = made_by(used.path)
+        known = used.path in found.raw or used.path in found.shared or (maker in found.reads if maker else False)
+        if not known:
+            fix = "Bring its row or its record back, or remove this record and run again."
+            yield Problem(where, f"it was made from {used.path!r}, which is not part of the study", fix)
+    if job.error is None and job.inputs and not found.sources(job.record.unit, job.record.step):
+        yield Problem(where, "none of the images of the study is its source")
+
+
+def _disk_problems(root: Path, file: StudyFile, where: str) -> Iterator[Problem]:
+    path = root / file.here
+    if file.folder:
+        if not path.is_dir():
+            yield Problem(where, f"the folder {file.here!r} is not there", "Bring it back, or run again.")
+        return
+    try:
+        size = path.stat().st_size
+    except OSError:
+        yield Problem(where, f"the file {file.here!r} is not there", "Bring it back, or run again.")
+        return
+    if file.bytes is not None and size != file.bytes:
+        yield Problem(where, f"{file.here!r} has {size} bytes; {file.bytes} were recorded", "Run again.")
+
+
+def _store_problems(root: Path, file: StudyFile, voxels_of_1_um: bool) -> Iterator[Problem]:
+    """What an image store says of its voxels; no validator looks at it."""
+    if file.format != "ome-zarr" or not (root / file.here).is_dir():
+        return
+    try:
+        units, scale = store_units(root / file.here), store_scale(root / file.here)
+    except InputError as error:
+        yield from error.problems
+        return
+    messages = (unit_problem(axis, unit) for axis, unit in units.items())
+    yield from (Problem(file.here, message) for message in messages if message)
+    spatial = {scale[axis] for axis in scale if axis in "zyx"}
+    if spatial == {1.0} and not voxels_of_1_um:
+        yield Problem(file.here, "its voxel size is 1 µm along every axis, which programs write when they do not know")

@@ -1,0 +1,126 @@
+"""The folder that is uploaded: links to the data, copies of the workflow, each file under its one name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from snakescope import layout
+from snakescope.record import digest
+from snakescope.samples import Row, build_sheet, sheet_text
+from snakescope.study.inventory import Inventory, Job, StudyFile
+from snakescope.study.model import RUN
+
+CRATE = "run-crate"
+FORMATS = {".yaml": "yaml", ".smk": "smk", ".json": "json", ".sh": "sh", ".tsv": "tsv", ".py": "py", ".txt": "txt"}
+
+
+class Tree:
+    """A view: puts every file of the study below ``run-crate/``.
+
+    Parameters
+    ----------
+    folder
+        The export that is being built; it will stand at `final`, which the links are made for.
+    root
+        Study folder.
+    """
+
+    def __init__(self, folder: Path, root: Path, final: Path) -> None:
+        self.crate, self.root = folder / CRATE, root
+        self.final = final / CRATE
+        self._made: set[Path] = set()
+        self.crate.mkdir(parents=True)
+
+    def run_file(self, file: StudyFile) -> None:
+        """Copies are there already (`copy_workflow`); what many jobs share is linked."""
+        if not (self.crate / file.path).exists():
+            self._link(file)
+
+    def raw(self, file: StudyFile) -> None:
+        """Link a raw image."""
+        self._link(file)
+
+    def job(self, job: Job) -> None:
+        """Link what a job made."""
+        for file in job.outputs:
+            self._link(file)
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def _link(self, file: StudyFile) -> None:
+        target = self.crate / file.path
+        if target.parent not in self._made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._made.add(target.parent)
+        here = Path(file.here)
+        if not here.is_absolute():
+            here = Path(os.path.relpath(self.root / here, (self.final / file.path).parent))
+        target.symlink_to(here)
+
+
+def copy_workflow(folder: Path, inventory: Inventory) -> Iterator[StudyFile]:
+    """Copy what ran into the crate: workflow, rules, pipeline, tools, environments; the sheet by the names used here.
+
+    Yields
+    ------
+    The files copied, of the dataset `RUN`, in the order of their names.
+    """
+    crate = folder / CRATE
+    for name, source in sorted(_sources(inventory).items()):
+        target = crate / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        yield run_file(crate, name)
+    sheet = crate / layout.SHEET
+    sheet.parent.mkdir(parents=True, exist_ok=True)
+    rows = [_renamed(row, inventory) for row in inventory.sheet.rows]
+    sheet.write_text(sheet_text(build_sheet(inventory.sheet.columns, rows)), encoding="utf-8")
+    yield run_file(crate, layout.SHEET)
+
+
+def _sources(inventory: Inventory) -> dict[str, Path]:
+    root, pipeline = inventory.root, inventory.plan.compiled["pipeline"]
+    wanted = [layout.CONFIG, layout.pipeline_file(pipeline)]
+    for part in ("workflow", f"{layout.RULES}/{pipeline}", "envs"):
+        wanted += [path.relative_to(root).as_posix() for path in _plain_files(root / part)]
+    found = {name: root / name for name in wanted if (root / name).is_file()}
+    tools = layout.tool_roots(root)
+    for step in inventory.plan.steps.values():
+        for tool_root in tools:
+            folder = tool_root / step["tool"]
+            if (folder / "tool.yaml").is_file():
+                files = [folder / "tool.yaml", *sorted(folder.glob("*.py"))]
+                found |= {f"tools/{step['tool']}/{path.name}": path for path in files}
+                break
+    return found
+
+
+def _plain_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def _renamed(row: Row, inventory: Inventory) -> dict[str, str]:
+    cells = dict(row.cells)
+    cells["path"] = inventory.raw_path(row)
+    return cells
+
+
+def run_file(crate: Path, name: str) -> StudyFile:
+    """Describe a file of the run's own record."""
+    path = crate / name
+    return StudyFile(
+        path=name,
+        here=name,
+        dataset=RUN,
+        folder=False,
+        format=FORMATS.get(path.suffix),
+        bytes=path.stat().st_size,
+        sha256=digest(path),
+        listing=None,
+        columns={},
+        type="file",
+    )
