@@ -46,7 +46,7 @@ TOOLS: dict[str, dict[str, Any]] = {
         },
         "script": "blur.py",
         "resources": {"threads": 4, "mem_mb": "400 + 12 * voxels / 1e6", "disk_mb": 100, "gpus": 1},
-        "rembi": {"title": "Blurring", "prose": "Blurred by {sigma_um} um, {method}; note: {note}."},
+        "rembi": {"title": "Blurring", "prose": "Blurred by {sigma_um}, {method|fast=fast}[, {passes} times][; note: {note}]{clip|true=, clipped}."},
     },
     "spot": {
         "inputs": {"image": {**IMAGE, "facts": FACTS}},
@@ -189,7 +189,11 @@ def test_a_parameter_whose_condition_is_false_is_not_passed_but_recorded(tmp_pat
 
 def test_the_method_is_told_with_its_values(tmp_path: Path) -> None:
     facts = json.loads(compiled(tmp_path)["rules/test/blur.json"])
-    assert facts["rembi"]["prose"] == 'Blurred by {sigma_um} um, fast; note: it\'s "this" {and} that, 5 µm 😀.'
+    assert facts["rembi"] == {
+        "kind": "analysis",
+        "title": "Blurring",
+        "prose": 'Blurred by {sigma_um}, fast; note: it\'s "this" {{and}} that, 5 µm 😀, clipped.',
+    }
 
 
 def test_the_plan_names_the_digests_of_its_sources(tmp_path: Path) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from snakescope import __version__, layout
-from snakescope.compiler.rule import Rule, is_shared
-from snakescope.compiler.words import word
+from snakescope.compiler.rule import Rule, is_passed, is_shared
 from snakescope.pipeline import ColumnValue, FileWire, Pipeline, Step, StepWire
+from snakescope.tool.prose import fill
 
 
 def json_text(value: Any) -> str:
@@ -97,6 +96,7 @@ def step_facts(pipeline: Pipeline, step: Step) -> dict[str, Any]:
             "id": spec.id,
             "name": spec.name,
             "version": spec.version,
+            "description": " ".join(spec.description.split()),
             "program": spec.tool.model_dump(),
             "descriptor_sha256": step.tool.sha256,
             "script_sha256": step.tool.script_sha256,
@@ -111,21 +111,16 @@ def step_facts(pipeline: Pipeline, step: Step) -> dict[str, Any]:
         "outputs": {port: {"type": output.type, "format": output.format} for port, output in spec.outputs.items()},
     }
     if spec.rembi:
-        facts["rembi"] = {
-            "kind": spec.rembi.kind,
-            "title": spec.rembi.title,
-            "prose": _prose(spec.rembi.prose, step),
-        }
+        rembi = spec.rembi.model_dump(include={"kind", "annotation_type", "title"}, exclude_none=True)
+        facts["rembi"] = {**rembi, "prose": _prose(spec.rembi.prose, step)}
     return facts
 
 
 def _prose(prose: str, step: Step) -> str:
-    """The method's sentence with the values in it; a value that rows bring along stays as ``{name}``."""
-    return re.sub(r"\{(\w+)\}", lambda match: _told(match, step), prose)
-
-
-def _told(match: re.Match[str], step: Step) -> str:
-    value = step.params[match[1]]
-    if isinstance(value, ColumnValue):
-        return match[0]
-    return "not set" if value is None else str(word(value))
+    """The method's sentences with the values in them; what rows bring along stays open, as in `tool.prose`."""
+    known = {
+        name: (value if is_passed(step, name) else None, step.tool.spec.params[name].unit)
+        for name, value in step.params.items()
+        if not isinstance(value, ColumnValue)
+    }
+    return fill(prose, known)

@@ -137,7 +137,7 @@ def _param_values(step: Step) -> dict[str, Any]:
     for name, value in step.params.items():
         if isinstance(value, ColumnValue):
             values[name] = Lookup("value", (step.name, name))
-        elif _is_passed(step, name):
+        elif is_passed(step, name):
             values[name] = word(value)
     return values
 
@@ -154,7 +154,7 @@ def _source_params(step: Step) -> dict[str, Any]:
     return values
 
 
-def _is_passed(step: Step, name: str) -> bool:
+def is_passed(step: Step, name: str) -> bool:
     """Whether a parameter reaches the command line: it has a value, and its condition (if any) is true."""
     if step.params[name] is None:
         return False
@@ -187,7 +187,7 @@ class _Command:
                 self.params[f"{port}_facts"] = Lookup("facts", (self.step.name, port))
                 yield f"{{params.{port}_facts:q}}"
         for name, value in self.step.params.items():
-            if isinstance(value, ColumnValue) or _is_passed(self.step, name):
+            if isinstance(value, ColumnValue) or is_passed(self.step, name):
                 yield f"--{flag(name)}={{params.{name}:q}}"
         for port in spec.outputs:
             yield f'--out-{flag(port)} "$out_{port}"'
@@ -207,7 +207,7 @@ class _Command:
     def _known(self, text: str) -> bool:
         names = [name.partition(".")[2] for name in placeholders(text) if name.startswith("param.")]
         ports = [name.split(".")[1] for name in placeholders(text) if name.startswith("in.")]
-        return all(_is_passed(self.step, name) for name in names) and self.step.wires.keys() >= set(ports)
+        return all(is_passed(self.step, name) for name in names) and self.step.wires.keys() >= set(ports)
 
     def _row_dependent(self, text: str) -> bool:
         return any(name.startswith("in.") and name.count(".") == 2 for name in placeholders(text))

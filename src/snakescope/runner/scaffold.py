@@ -50,7 +50,7 @@ qc: Compare with the raw image; edges should be softer, the mean the same.
 rembi:
   kind: analysis
   title: Smoothing
-  prose: Images were smoothed with a Gaussian of {{sigma_um}} um standard deviation.
+  prose: Images were smoothed with a Gaussian of {{sigma_um}} standard deviation.
 """
 
 PROGRAM = '''\

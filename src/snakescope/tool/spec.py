@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from snakescope.tool.base import SAFE_NAME, Fault, FaultsError, Model, near_miss, short
 from snakescope.tool.expressions import FUNCTIONS, ExpressionError, compile_expression, names_in
 from snakescope.tool.geometry import ITEMSIZE, Geometry, axes_choices
+from snakescope.tool.prose import mistakes
 
 Name = Annotated[str, StringConstraints(pattern=SAFE_NAME, max_length=40)]
 PortType = Literal[
@@ -28,6 +29,10 @@ Format = Literal[
 ]  # fmt: skip
 Fact = Literal["voxel_size_um", "time_step_s", "scene", "t_index", "stack_axis"]
 _FACTS: tuple[Fact, ...] = get_args(Fact)
+AnnotationType = Literal[
+    "class_labels", "bounding_boxes", "counts", "derived_annotations", "geometrical_annotations", "graphs",
+    "point_annotations", "segmentation_mask", "tracks", "weak_annotations", "other",
+]  # fmt: skip
 Scalar = float | int | bool | str
 DIRECTORY_FORMATS = frozenset({"ome-zarr", "geff"})
 IMAGE_TYPES = frozenset({"image", "labels", "mask"})
@@ -168,6 +173,11 @@ class Param(Model):
         """Whether a pipeline must give a value."""
         return "default" not in self.model_fields_set
 
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether a job may go without a value: none is needed, or it is passed under a condition only."""
+        return self.when is not None or (self.default is None and not self.required)
+
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
         faults = [*self._misplaced(), *self._empty_range()]
@@ -295,10 +305,22 @@ class Rembi(Model):
 
     kind: Literal["analysis", "annotation"] = "analysis"
     """REMBI image analysis, or MIFA annotation."""
+    annotation_type: AnnotationType | None = None
+    """What an annotation consists of, in MIFA's words."""
     title: str
     """Title of the method."""
     prose: str
-    """What was done, in a sentence or two, with ``{parameter}`` where a value belongs."""
+    """What was done, in a sentence or two: ``{name}`` for the value and unit of a parameter, ``{name|value=text|...}``
+    for a text by its value (``null`` = not given), ``[text with {name}]`` for a part that goes when it is not given."""
+
+    @model_validator(mode="after")
+    def _has_its_type(self) -> Self:
+        if self.kind == "annotation" and self.annotation_type is None:
+            there_are = f"There are: {', '.join(get_args(AnnotationType))}."
+            raise FaultsError([("annotation_type", "is missing; kind is annotation", there_are)])
+        if self.kind == "analysis" and self.annotation_type is not None:
+            raise FaultsError([("annotation_type", "has no meaning for kind analysis", "Remove it, or set the kind.")])
+        return self
 
 
 Argument = str | int | float | list[str | int | float]
@@ -424,10 +446,15 @@ class ToolSpec(Model):
                 elif not self.inputs[name].optional:
                     yield "one_of", f"the input {name!r} must be `optional: true`", None
         if self.rembi:
-            for name in sorted(set(re.findall(r"\{(\w+)\}", self.rembi.prose)) - set(self.params)):
-                yield "rembi.prose", f"{{{name}}} is not a parameter", near_miss(name, self.params)
+            yield from (("rembi.prose", *mistake) for mistake in self._mistakes_in(self.rembi.prose))
         for fact, a, b in self._twice():
             yield f"inputs.{b}.facts", f"the fact {fact!r} is asked for by {a!r} too", "Give it to one of them."
+
+    def _mistakes_in(self, prose: str) -> Iterator[tuple[str, str | None]]:
+        words = {"boolean": ["true", "false"]}
+        values = {name: param.choices or words.get(param.type, []) for name, param in self.params.items()}
+        optional = {name for name, param in self.params.items() if param.may_be_absent}
+        return mistakes(prose, values, optional)
 
     def _twice(self) -> list[tuple[str, str, str]]:
         """Facts that two inputs ask for which can be wired together: their flags would collide."""

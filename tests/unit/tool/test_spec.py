@@ -8,7 +8,7 @@ import keyword
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from snakescope import layout
 from snakescope.errors import InputError
 from snakescope.tool.base import parse
 from snakescope.tool.library import read_library
-from snakescope.tool.spec import RESERVED, Param, ToolSpec, placeholders
+from snakescope.tool.spec import RESERVED, AnnotationType, Param, ToolSpec, placeholders
 
 GOOD: dict[str, Any] = {
     "schema": 1,
@@ -52,7 +52,7 @@ GOOD: dict[str, Any] = {
     "one_of": [["points", "labels"]],
     "command": ["blur", "{in.image}", "--s={param.sigma_um}", ["--n", "{param.passes}"], "{out.image}", "{{x}}", 3],
     "resources": {"threads": 2, "mem_mb": "400 + 12 * in.image.volume / 1e6 * attempt", "runtime_min": 5},
-    "rembi": {"title": "Blurring", "prose": "Blurred by {sigma_um} um."},
+    "rembi": {"title": "Blurring", "prose": "Blurred by {sigma_um}."},
 }  # fmt: skip
 
 
@@ -161,6 +161,10 @@ def test_the_shipped_descriptors_are_sound() -> None:
         ({"resources__threads": "voxels"}, "resources.threads: found 'voxels'; expected a whole number."),
         ({"params__passes__when": "voxels > 3"}, "params.passes.when: unknown name 'voxels'.\n    There are: sigma_um, method, passes."),
         ({"rembi__prose": "By {sigma} um."}, "rembi.prose: {sigma} is not a parameter.\n    Did you mean 'sigma_um'?"),
+        ({"rembi__prose": "By {passes}."}, "rembi.prose: {passes} may have no value.\n    Put it into square brackets with its words: [, with {passes}]."),
+        ({"rembi__prose": "{method|fsat=Fast}"}, "rembi.prose: the parameter 'method' is never 'fsat'.\n    Did you mean 'fast'?"),
+        ({"rembi__kind": "annotation"}, "rembi.annotation_type: is missing; kind is annotation.\n    There are: class_labels, bounding_boxes, counts, derived_annotations, geometrical_annotations, graphs, point_annotations, segmentation_mask, tracks, weak_annotations, other."),
+        ({"rembi__annotation_type": "tracks"}, "rembi.annotation_type: has no meaning for kind analysis.\n    Remove it, or set the kind."),
         ({"environment": {"cnda": "x"}}, "environment.cnda: unknown key.\n    Did you mean 'conda'?"),
     ],
 )  # fmt: skip
@@ -189,6 +193,14 @@ def test_faults_between_fields_are_all_told_at_once() -> None:
         "command", "command", "command", "outputs.image.like", "one_of", "rembi.prose", "resources.mem_mb",
         "resources.mem_mb",
     ]  # fmt: skip
+
+
+def test_annotations_are_of_the_kinds_that_mifa_names() -> None:
+    mifa = pytest.importorskip("rembi_mifa.mifa")
+    assert set(get_args(AnnotationType)) == {str(kind) for kind in mifa.AnnotationType}
+    spec = parse(ToolSpec, changed(rembi__kind="annotation", rembi__annotation_type="tracks"), "tool.yaml")
+    assert spec.rembi is not None
+    assert spec.rembi.annotation_type == "tracks"
 
 
 def test_two_inputs_that_ask_for_the_same_fact_would_give_the_same_flag_twice() -> None:
