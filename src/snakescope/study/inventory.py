@@ -139,7 +139,7 @@ class DatasetSurvey:
         if not self.files:
             self.columns = dict(file.columns)
         else:
-            for name in self.columns.keys() | file.columns.keys():
+            for name in dict.fromkeys((*self.columns, *file.columns)):
                 if self.columns.get(name, "") != file.columns.get(name, ""):
                     self.columns[name] = None
         self.files += 1
