@@ -196,6 +196,21 @@ def test_the_method_is_told_with_its_values(tmp_path: Path) -> None:
     }
 
 
+def test_the_tolerance_of_an_output_is_told_where_it_has_one(tmp_path: Path) -> None:
+    outputs = {
+        "image": {**TOOLS["blur"]["outputs"]["image"], "tolerance": 1e-6},
+        "text": TOOLS["spot"]["outputs"]["report"],
+    }
+    tool = {"inputs": {"image": IMAGE}, "outputs": outputs, "command": ["x"]}
+    write_tools(tmp_path, {"a_tool": tool})
+    pipeline = write_pipeline(tmp_path, {"a": {"tool": "a_tool", "inputs": {"image": "sheet.path"}}})
+    facts = json.loads(compile_pipeline(pipeline, tmp_path)["rules/test/a.json"])
+    assert facts["outputs"] == {
+        "image": {"type": "image", "format": "ome-zarr", "tolerance": 1e-6},
+        "text": {"type": "file", "format": "txt"},
+    }
+
+
 def test_the_plan_names_the_digests_of_its_sources(tmp_path: Path) -> None:
     sources = json.loads(compiled(tmp_path)["rules/test/plan.json"])["sources"]
     assert list(sources) == ["config/pipelines/test.yaml", *(f"tools/{t}/tool.yaml" for t in ("blur", "link", "spot"))]

@@ -108,7 +108,10 @@ def step_facts(pipeline: Pipeline, step: Step) -> dict[str, Any]:
         "snakescope": __version__,
         "parameters": parameters,
         "inputs": {port: {"type": spec.inputs[port].type} for port in step.wires},
-        "outputs": {port: {"type": output.type, "format": output.format} for port, output in spec.outputs.items()},
+        "outputs": {
+            port: output.model_dump(include={"type", "format", "tolerance"}, exclude_none=True)
+            for port, output in spec.outputs.items()
+        },
     }
     if spec.rembi:
         rembi = spec.rembi.model_dump(include={"kind", "annotation_type", "title"}, exclude_none=True)

@@ -137,6 +137,9 @@ class OutputPort(Model):
     """Size along an axis where it differs from the input's, as expressions."""
     voxel_size_um: dict[Literal["z", "y", "x"], Expression] = {}
     """Voxel size in µm along an axis where it differs from the input's, as expressions."""
+    tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Largest difference between two runs of the same job on equal inputs: of pixel values or numeric cells, relative
+    to the range of that image or column. Absent = bit-identical."""
 
     @property
     def is_directory(self) -> bool:
