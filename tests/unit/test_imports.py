@@ -42,6 +42,7 @@ BEHIND = {
     "pandas": set(),
     "skimage": set(),
     "matplotlib": set(),
+    "obonet": {"study"},
 }
 LIGHT = ("snakescope.samples", "snakescope.layout", "snakescope.workflow", "snakescope.tool.expressions")
 HEAVY = {
