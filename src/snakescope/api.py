@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from snakescope.runner.report import StudyStatus
     from snakescope.runner.run import RunResult
     from snakescope.runner.tools import ToolRun
+    from snakescope.study.export import ExportReport
+    from snakescope.study.rerun import RerunResult
+    from snakescope.study.verify import Verification
     from snakescope.tool.library import Tool
 
 HERE = Path()
@@ -62,6 +65,49 @@ def compile(pipeline: str | None = None, *, study: Path = HERE, check: bool = Fa
     from snakescope.runner.folder import compile_study, open_study
 
     return compile_study(open_study(study), pipeline, check=check)
+
+
+def export(
+    *,
+    study: Path = HERE,
+    ontology: Path | None = None,
+    leave_out_sensitive: bool = False,
+    bia_crate: bool = False,
+    dry_run: bool = False,
+    quiet: bool = False,
+) -> ExportReport:
+    """Write the study for the archive; see `snakescope.study.export.export`."""
+    from snakescope.runner.folder import open_study
+    from snakescope.runner.progress import counting
+    from snakescope.study import export as exporting
+
+    opened = open_study(study)
+    with counting(quiet=quiet) as progress:
+        return exporting.export(
+            opened.root,
+            opened.config.pipeline,
+            opened.config.samples,
+            obo=ontology,
+            leave_out_sensitive=leave_out_sensitive,
+            bia_crate=bia_crate,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+
+def verify(
+    *, study: Path = HERE, rerun: int | None = None, seed: int = 0, quiet: bool = False
+) -> tuple[Verification, RerunResult | None]:
+    """Check an export against the disk, and rerun some rows; see the modules `verify` and `rerun` of the study."""
+    from snakescope.runner.folder import open_study
+    from snakescope.runner.progress import counting
+    from snakescope.study import rerun as rerunning
+    from snakescope.study import verify as verifying
+
+    root = open_study(study).root
+    with counting(quiet=quiet) as progress:
+        found = verifying.verify(root, progress=progress)
+        return found, rerunning.rerun(root, rerun, seed=seed, progress=progress) if rerun else None
 
 
 def run(

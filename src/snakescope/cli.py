@@ -40,7 +40,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="snakescope", description="Batch bioimage analysis on Snakemake.")
     parser.add_argument("--version", action="version", version=f"snakescope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_init, _add_collect, _add_lint, _add_compile, _add_run, _add_status, _add_tool, _add_demo):
+    for add in (_add_init, _add_collect, _add_lint, _add_compile, _add_run, _add_status):
+        add(commands)
+    for add in (_add_export, _add_verify, _add_tool, _add_demo):
         add(commands)
     return parser
 
@@ -191,6 +193,61 @@ def _status(arguments: argparse.Namespace) -> int:
     else:
         print(status_text(found))
     return 1 if found.failures else 0
+
+
+def _add_export(commands: Any) -> None:
+    summary = "write the study for the archive: REMBI, submission, file lists, run crate, checksums"
+    command = _command(commands, "export", _export, summary, "snakescope export")
+    _add_study(command)
+    command.add_argument("--ontology", type=Path, metavar="FILE.obo", help="check terms against this ontology, too")
+    told = "leave out sensitive rows and all that was made from them, instead of refusing"
+    command.add_argument("--leave-out-sensitive", action="store_true", help=told)
+    command.add_argument("--bia-crate", action="store_true", help="write a BIA RO-Crate, too (its profile is in flux)")
+    command.add_argument("--dry-run", action="store_true", help="check and count, write nothing")
+    command.add_argument("--quiet", action="store_true", help="no progress display")
+    _add_json(command)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from snakescope.study.report import export_text, export_to_dict
+
+    report = api.export(
+        study=arguments.study,
+        ontology=arguments.ontology,
+        leave_out_sensitive=arguments.leave_out_sensitive,
+        bia_crate=arguments.bia_crate,
+        dry_run=arguments.dry_run,
+        quiet=arguments.quiet or arguments.json,
+    )
+    if arguments.json:
+        _print_json(export_to_dict(report))
+    else:
+        print(export_text(report))
+    return 0
+
+
+def _add_verify(commands: Any) -> None:
+    summary = "check an export: every file there, unchanged and listed once; rerun some rows and compare"
+    command = _command(commands, "verify", _verify, summary, "snakescope verify --rerun 3")
+    _add_study(command)
+    command.add_argument("--rerun", type=_count, metavar="N", help="run the jobs of N rows again and compare")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="which rows: same seed, same rows")
+    command.add_argument("--quiet", action="store_true", help="no progress display")
+    _add_json(command)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from snakescope.study.verify_text import rerun_text, rerun_to_dict, verification_text, verification_to_dict
+
+    quiet = arguments.quiet or arguments.json
+    found, rerun = api.verify(study=arguments.study, rerun=arguments.rerun, seed=arguments.seed, quiet=quiet)
+    if arguments.json:
+        _print_json(verification_to_dict(found) | ({"rerun": rerun_to_dict(rerun)} if rerun else {}))
+    else:
+        print(verification_text(found))
+        if rerun:
+            print(rerun_text(rerun))
+    return 0 if found.sound and (rerun is None or rerun.sound) else 1
 
 
 def _add_demo(commands: Any) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 SHEET = "config/samples.tsv"
 CONFIG = "config/config.yaml"
+STUDY_YAML = "config/study.yaml"
 JOB_SH = "workflow/job.sh"
 SNAKEFILE = "workflow/Snakefile"
 RESULTS, RECORDS, LOGS, BENCHMARKS, RULES = "results", "records", "logs", "benchmarks", "rules"

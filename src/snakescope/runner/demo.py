@@ -27,10 +27,38 @@ from snakescope.runner.folder import init, open_study
 from snakescope.runner.report import run_summary
 from snakescope.runner.run import RunResult, run
 from snakescope.samples import Sheet, build_sheet, format_number, write_sheet
+from snakescope.study.export import ExportReport, export
 from snakescope.synthetic import Microscope, generate_llsm
 
 GATE_UM = 0.4
 SERIES, FRAMES = 2, 8
+# What a person would type. The author is the one that ORCID made up for such purposes, the taxon that of what was
+# never alive.
+STUDY = """\
+schema: 1
+title: Simulated vesicles under a lattice light-sheet microscope
+description: >-
+  Synthetic stage-scan stacks of vesicles whose tracks are known, for trying snakescope. Nothing in it was measured.
+keywords: [synthetic data, lattice light-sheet, deconvolution, tracking]
+license: CC0
+release_date: 2027-01-31
+authors:
+  - first_name: Josiah
+    last_name: Carberry
+    email: j.carberry@example.org
+    orcid: 0000-0002-1825-0097
+    role: data analysis
+    affiliation: {name: Brown University, ror: https://ror.org/05gq02987}
+biosamples:
+  - organism: synthetic construct (NCBITaxon:32630)
+    biological_entity: simulated vesicles
+    experimental_variables: [time]
+specimens:
+  - sample_preparation: None; the images are simulated.
+acquisitions:
+  - imaging_instrument: Simulated stage-scanning lattice light-sheet microscope
+    imaging_method: light sheet fluorescence microscopy
+"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +71,8 @@ class DemoResult:
         Agreement with the truth over all series, pairs within 0.4 µm.
     pictures
         What to open, relative to where the command ran.
+    exported
+        What was written for the archive.
     """
 
     folder: Path
@@ -51,6 +81,7 @@ class DemoResult:
     edges: EdgeScore
     tracks: TrackScore
     pictures: list[Path]
+    exported: ExportReport
     seconds: float
 
     @property
@@ -89,11 +120,13 @@ def demo(folder: Path, *, cores: int | None = None, quiet: bool = False) -> Demo
         shutil.copyfile(folder / "data/psf.tif", folder / "config/psf.tif")
     report = collect_folder(folder / "data/raw", sheet=folder / layout.SHEET, accept=True)
     write_sheet(folder / layout.SHEET, _with_time_step(report.sheet))
+    (folder / layout.STUDY_YAML).write_text(STUDY, encoding="utf-8")
     study = open_study(folder)
     result = run(study, cores=cores, quiet=quiet)
+    exported = export(folder, study.config.pipeline)
     scores = _score(folder)
     pictures = sorted(path for suffix in ("png", "gif") for path in (folder / "results").glob(f"*/render/*.{suffix}"))
-    return DemoResult(folder, result, *scores, pictures, time.monotonic() - started)
+    return DemoResult(folder, result, *scores, pictures, exported, time.monotonic() - started)
 
 
 def _with_time_step(sheet: Sheet) -> Sheet:
@@ -136,6 +169,8 @@ def demo_text(result: DemoResult) -> str:
         _score_line("links between frames", result.edges),
         f"  RMS error of the positions: {'-' if spots.rms_error_um is None else f'{spots.rms_error_um:.3f} µm'}",
         f"  tracks: {tracks.paired} paired with a true one, {tracks.missed} missed, {tracks.spurious} spurious",
+        "",
+        f"for the archive: {result.exported.folder} (REMBI, submission, file lists, run crate, checksums)",
         "",
         "pictures to open:",
         *(f"  {path}" for path in result.pictures),

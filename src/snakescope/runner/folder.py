@@ -73,7 +73,7 @@ def open_study(root: Path) -> Study:
 
 
 def init(folder: Path, pipeline: str = "llsm_tracking") -> list[str]:
-    """Make a study folder: configuration, pipeline, compiled rules, workflow and profiles.
+    """Make a study folder: configuration, what people say of the study, pipeline, compiled rules, workflow, profiles.
 
     Nothing that is there already is touched.
 
@@ -106,6 +106,7 @@ def init(folder: Path, pipeline: str = "llsm_tracking") -> list[str]:
 def _files_of(assets: Path, pipeline: str) -> Iterator[tuple[Path, str]]:
     wanted = [
         layout.CONFIG,
+        layout.STUDY_YAML,
         layout.pipeline_file(pipeline),
         *(
             str(p.relative_to(assets))
@@ -212,11 +213,35 @@ def lint_folder(root: Path) -> list[str]:
             pipeline, sheet = lint(open_study(root))
             told.append(f"pipeline {pipeline.spec.name}: {len(pipeline.steps)} steps, wired soundly")
             told.append(f"{sheet.where()}: {len(sheet.rows)} rows, every one fits")
+            told += _rembi(root, pipeline, sheet)
         except InputError as error:  # the pipeline tells again of those of the tools that it uses
             problems += [item for item in error.problems if not item.where.startswith(f"{own.resolve()}/")]
+            problems += _spec_problems(root, problems)
     if problems:
         raise InputError(problems)
     return told
+
+
+def _spec_problems(root: Path, known: list[Problem]) -> list[Problem]:
+    """What is wrong in ``config/study.yaml``, told also when the sheet or the pipeline cannot be read."""
+    from snakescope.study.gather import read_spec
+
+    try:
+        if (root / layout.STUDY_YAML).is_file():
+            read_spec(root)
+    except InputError as error:
+        return [item for item in error.problems if item not in known]
+    return []
+
+
+def _rembi(root: Path, pipeline: Pipeline, sheet: Sheet) -> list[str]:
+    """How complete the study's metadata are; what is missing keeps nobody from a run."""
+    if not (root / layout.STUDY_YAML).is_file():
+        return [f"REMBI: there is no {layout.STUDY_YAML}; `snakescope init {root}` writes one"]
+    from snakescope.study.report import rembi_lines  # its libraries are needed for nothing else here
+
+    methods = [step.tool.spec.rembi.title for step in pipeline.steps.values() if step.tool.spec.rembi]
+    return rembi_lines(root, sheet, pipeline.spec.title, methods)
 
 
 def lint(study: Study) -> tuple[Pipeline, Sheet]:

@@ -6,7 +6,8 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,20 +91,24 @@ class Display(Protocol):
         """Leave the screen tidy."""
 
 
+def _bars() -> Progress:
+    return Progress(
+        TextColumn("{task.description:<14}"),
+        BarColumn(bar_width=40),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]}", style="red"),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+    )
+
+
 class Bars:
     """One bar a step, on a terminal."""
 
     def __init__(self, steps: Iterable[str]) -> None:
         self.steps = list(steps)
         self._tasks: dict[str, TaskID] = {}
-        self._progress = Progress(
-            TextColumn("{task.description:<14}"),
-            BarColumn(bar_width=40),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[failed]}", style="red"),
-            TimeRemainingColumn(),
-            console=Console(file=sys.stderr),
-        )
+        self._progress = _bars()
         self._progress.start()
 
     def show(self, state: RunState) -> None:
@@ -152,6 +157,37 @@ class Silent:
 
     def close(self) -> None:
         """Nothing to tidy."""
+
+
+@contextmanager
+def counting(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """Show passes over many things: a function to tell the name of the pass, what is done and how much there is."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        with _bars() as bars:
+            tasks: dict[str, TaskID] = {}
+
+            def show(name: str, done: int, total: int) -> None:
+                if name not in tasks:
+                    tasks[name] = bars.add_task(name, total=total, failed="")
+                bars.update(tasks[name], completed=done, total=total)
+
+            yield show
+    else:
+        yield _Said().say
+
+
+class _Said:
+    """A line on a pass now and then, for logs."""
+
+    def __init__(self, every_s: float = 15) -> None:
+        self.every_s, self._last = every_s, time.monotonic()
+
+    def say(self, name: str, done: int, total: int) -> None:
+        if time.monotonic() - self._last >= self.every_s:
+            print(f"{name}: {done}/{total}", file=sys.stderr, flush=True)
+            self._last = time.monotonic()
 
 
 def display_for(steps: Iterable[str], *, quiet: bool) -> Display:

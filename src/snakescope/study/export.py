@@ -19,7 +19,7 @@ from snakescope.study.build import build_study
 from snakescope.study.checksums import Checksums
 from snakescope.study.crate import RunCrate
 from snakescope.study.filelists import FileLists
-from snakescope.study.gather import STUDY_YAML, Gathered, gather, image_facts
+from snakescope.study.gather import Gathered, gather, image_facts, read_spec
 from snakescope.study.inventory import Inventory, Job, Progress, StudyFile
 from snakescope.study.model import RUN, Study
 from snakescope.study.pagetab import PageTab
@@ -29,7 +29,6 @@ from snakescope.study.replace import building_site, put_in_place, recover
 from snakescope.study.spec import StudySpec
 from snakescope.study.survey import survey
 from snakescope.study.tree import CRATE, Tree, copy_workflow, run_file
-from snakescope.tool.base import parse, read_yaml
 from snakescope.workflow import Plan
 
 FOLDER = "study"
@@ -203,7 +202,7 @@ def prepare(
     )
     problems += gathered.problems
     problems += [
-        Problem(f"{STUDY_YAML}: {item.field}", f"is missing; {item.known_by} should know", item.how)
+        Problem(f"{layout.STUDY_YAML}: {item.field}", f"is missing; {item.known_by} should know", item.how)
         for item in gathered.missing
     ]
     inventory = survey(
@@ -219,20 +218,6 @@ def prepare(
     if problems:
         raise InputError(_capped(problems, root))
     return gathered, inventory
-
-
-def read_spec(root: Path) -> StudySpec:
-    """Read ``config/study.yaml``.
-
-    Raises
-    ------
-    InputError
-        If it is missing, or with every key that is wrong.
-    """
-    path = root / STUDY_YAML
-    if not path.is_file():
-        raise problem(path, "there is no such file", "snakescope init writes one with comments; what is there stays.")
-    return parse(StudySpec, read_yaml(path), path)
 
 
 def _collect(problems: list[Problem], read: Callable[[], StudySpec]) -> StudySpec | None:

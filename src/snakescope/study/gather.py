@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from snakescope.errors import InputError, Problem
+from snakescope import layout
+from snakescope.errors import InputError, Problem, problem
 from snakescope.images import Acquisition as ImageFacts
 from snakescope.samples import Row, Sheet
 from snakescope.study import identifiers
@@ -33,8 +34,8 @@ from snakescope.study.model import (
 )
 from snakescope.study.ontologies import Ontologies, Term
 from snakescope.study.spec import AcquisitionSpec, AuthorSpec, BiosampleSpec, SpecimenSpec, StudySpec
+from snakescope.tool.base import parse, read_yaml
 
-STUDY_YAML = "config/study.yaml"
 MIN_TEXT = 25
 # How many images are asked what they say of the microscope; spread evenly over the rows of an acquisition.
 ASKED = 12
@@ -153,6 +154,20 @@ def gather(
     return found
 
 
+def read_spec(root: Path) -> StudySpec:
+    """Read ``config/study.yaml``.
+
+    Raises
+    ------
+    InputError
+        If it is missing, or with every key that is wrong.
+    """
+    path = root / layout.STUDY_YAML
+    if not path.is_file():
+        raise problem(path, "there is no such file", "snakescope init writes one with comments; what is there stays.")
+    return parse(StudySpec, read_yaml(path), path)
+
+
 def _kept(items: Any) -> Any:
     return tuple(item for item in items if item is not None)
 
@@ -174,12 +189,12 @@ class _Filler:
         how: str | None = None,
     ) -> str | None:
         """Value of a field: of the last source that says it."""
-        said = [("images", images), ("sheet", sheet), ("study.yaml", (typed, STUDY_YAML) if typed else None)]
+        said = [("images", images), ("sheet", sheet), ("study.yaml", (typed, layout.STUDY_YAML) if typed else None)]
         told = [(source, value) for source, value in said if value and value[0].strip()]
         short = name.rpartition(".")[2]
         if not told:
             if required:
-                key = how or f"Write {short}: into {STUDY_YAML}, or give the sheet a column {short!r}."
+                key = how or f"Write {short}: into {layout.STUDY_YAML}, or give the sheet a column {short!r}."
                 self.found.missing.append(Missing(name, KNOWN_BY.get(short, "the principal investigator"), key))
             return None
         source, (value, detail) = told[-1]
@@ -221,7 +236,7 @@ def _fill_study(fill: _Filler, spec: StudySpec, pipeline: str, methods: Sequence
         text = getattr(found, name)
         if text is not None and len(text) < MIN_TEXT:
             message = f"found {len(text)} characters ({text!r}); REMBI asks for {MIN_TEXT} or more"
-            fill.problem(f"{STUDY_YAML}: {name}", message)
+            fill.problem(f"{layout.STUDY_YAML}: {name}", message)
     licence = fill.field("license", sheet=fill.column("license"), typed=spec.license)
     found.licence = _accepted(fill, "license", identifiers.licence, licence)
     typed_date = spec.release_date.isoformat() if spec.release_date else None
@@ -229,7 +244,7 @@ def _fill_study(fill: _Filler, spec: StudySpec, pipeline: str, methods: Sequence
     found.release_date = _accepted(fill, "release_date", identifiers.release_date, date)
     derived = ordered(method.lower() for method in methods)
     if spec.keywords:
-        fill.origin("keywords", "study.yaml", STUDY_YAML)
+        fill.origin("keywords", "study.yaml", layout.STUDY_YAML)
     elif derived:
         fill.origin("keywords", "pipeline", f"methods of {pipeline!r}")
     else:
@@ -237,7 +252,7 @@ def _fill_study(fill: _Filler, spec: StudySpec, pipeline: str, methods: Sequence
     found.keywords = tuple(spec.keywords or derived)
     for name in ("acknowledgements", "funding", "publications", "links", "correlations"):
         if getattr(spec, name):
-            fill.origin(name, "study.yaml", STUDY_YAML)
+            fill.origin(name, "study.yaml", layout.STUDY_YAML)
     found.grants = tuple(Grant(g.identifier, g.funder) for g in spec.funding.grants) if spec.funding else ()
     found.publications = tuple(Publication(p.title, p.authors, p.doi, p.year) for p in spec.publications)
     found.links = tuple(Link(link.url, link.description) for link in spec.links)
@@ -259,23 +274,25 @@ def _fill_people(fill: _Filler, spec: StudySpec) -> None:
     found = fill.found
     found.authors = tuple(map(_author, spec.authors))
     if not found.authors:
-        fill.field("authors", how=f"Write authors: into {STUDY_YAML}.")
+        fill.field("authors", how=f"Write authors: into {layout.STUDY_YAML}.")
         return
-    fill.origin("authors", "study.yaml", STUDY_YAML)
+    fill.origin("authors", "study.yaml", layout.STUDY_YAML)
     for author in found.authors:
         if not author.affiliation.ror and not author.affiliation.address:
-            where = f"{STUDY_YAML}: authors: {author.name}: affiliation"
+            where = f"{layout.STUDY_YAML}: authors: {author.name}: affiliation"
             fill.problem(where, "has neither a ROR id nor an address", "Find the ROR id on https://ror.org.")
     by_email = {author.email: author for author in found.authors}
     if spec.analyst:
         found.analyst = by_email.get(spec.analyst)
-        fill.origin("analyst", "study.yaml", STUDY_YAML)
+        fill.origin("analyst", "study.yaml", layout.STUDY_YAML)
         if found.analyst is None:
-            fill.problem(f"{STUDY_YAML}: analyst", f"found {spec.analyst!r}, which is no author's e-mail address")
+            fill.problem(
+                f"{layout.STUDY_YAML}: analyst", f"found {spec.analyst!r}, which is no author's e-mail address"
+            )
     elif len(found.authors) == 1:
         found.analyst = found.authors[0]
     else:
-        how = f"Write analyst: into {STUDY_YAML}, the e-mail address of the author who ran the analysis."
+        how = f"Write analyst: into {layout.STUDY_YAML}, the e-mail address of the author who ran the analysis."
         fill.field("analyst", how=how)
 
 
@@ -302,7 +319,7 @@ def _entities(
         groups.setdefault(_key(row, kind, columns), []).append(row)
     by_title = {spec.title: spec for spec in specs}
     if len(by_title) < len(specs):
-        fill.problem(f"{STUDY_YAML}: {kind}s", "two of them have the same title, or none")
+        fill.problem(f"{layout.STUDY_YAML}: {kind}s", "two of them have the same title, or none")
     titles = fill.found._titles[kind] = {}
     found = []
     for key, rows in groups.items():
@@ -313,7 +330,7 @@ def _entities(
     unused = [title for title in by_title if title and title not in titles.values()]
     if groups:
         for title in unused:
-            fill.problem(f"{STUDY_YAML}: {kind}s", f"no row of the sheet belongs to {title!r}")
+            fill.problem(f"{layout.STUDY_YAML}: {kind}s", f"no row of the sheet belongs to {title!r}")
     return found
 
 
@@ -324,7 +341,9 @@ def _spec_of(fill: _Filler, kind: str, specs: Sequence[S], by_title: dict[str | 
         return by_title.get(titled, alone)
     if len(specs) > 1:
         where = f"{fill.sheet.where(rows[0])}: {kind}"
-        message = f"found nothing; {STUDY_YAML} names {len(specs)} {kind}s, and the row must say which is its own"
+        message = (
+            f"found nothing; {layout.STUDY_YAML} names {len(specs)} {kind}s, and the row must say which is its own"
+        )
         known = ", ".join(repr(spec.title) for spec in specs)
         fill.problem(where, message, f"Give the sheet a column {kind!r} with one of: {known}.")
     return specs[0] if specs else None

@@ -1,0 +1,85 @@
+"""Telling people how complete a study is, and what an export has written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from snakescope import layout
+from snakescope.errors import InputError
+from snakescope.samples import Sheet
+from snakescope.study.export import ExportReport, completeness
+from snakescope.study.gather import Gathered
+
+SHOWN = 20
+
+
+def rembi_lines(root: Path, sheet: Sheet, title_of_pipeline: str, method_titles: Sequence[str]) -> list[str]:
+    """What of the study is known before an export, what is missing, and who should know it.
+
+    Raises
+    ------
+    InputError
+        If ``config/study.yaml`` or a column of the sheet says something that cannot be.
+    """
+    gathered = completeness(root, sheet, title_of_pipeline, method_titles)
+    if gathered.problems:
+        raise InputError(gathered.problems)
+    automatic, filled = gathered.automatic
+    line = f"REMBI: {_share(automatic, filled)} of the {filled} fields that are filled were filled by themselves"
+    if not gathered.missing:
+        return [f"{line}; none is missing", *_doubts(gathered)]
+    lines = [f"{line}; {len(gathered.missing)} are missing:"]
+    width = max(len(item.field) for item in gathered.missing)
+    lines += [f"  {item.field:<{width}}  {item.known_by} should know" for item in gathered.missing]
+    lines.append(f"  Write them into {layout.STUDY_YAML} before you export; a run needs none of them.")
+    return [*lines, *_doubts(gathered)]
+
+
+def _doubts(gathered: Gathered) -> Iterator[str]:
+    yield from (f"  note: {text}" for text in gathered.overruled)
+    yield from (f"  doubtful: {problem}" for problem in gathered.warnings)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} ({100 * part / whole:.0f} %)" if whole else "0"
+
+
+def export_text(report: ExportReport) -> str:
+    """What an export has written, or would write, for people."""
+    verb = "wrote" if report.folder else "would write"
+    where = f" {report.folder}" if report.folder else ""
+    lines = [f"{verb}{where}: {report.title}", ""]
+    width = max(len(name) for name, _ in report.datasets)
+    lines += [f"  {name:<{width}}  {files:>8} files" for name, files in report.datasets]
+    told = [f"{report.done} jobs done", f"{report.failed} failed", f"{report.pending} not run yet"]
+    lines += ["", "  " + ", ".join(text for text in told if not text.startswith("0 ") or text.endswith("done"))]
+    lines.append(f"  {_share(report.automatic, report.fields)} of {report.fields} fields were filled by themselves")
+    lines += [f"  left out: {text}" for text in _left_out(report)]
+    lines += [f"  note: {text}" for text in report.overruled[:SHOWN]]
+    lines += [f"  doubtful: {problem}" for problem in report.warnings[:SHOWN]]
+    more = len(report.overruled[SHOWN:]) + len(report.warnings[SHOWN:])
+    lines += [f"  ... and {more} more notes: snakescope export --json"] if more else []
+    if report.folder:
+        lines += ["", "Next: snakescope verify"]
+    return "\n".join(lines)
+
+
+def _left_out(report: ExportReport) -> Iterator[str]:
+    if report.sensitive_rows:
+        yield f"{report.sensitive_rows} sensitive rows, and {report.left_out} jobs over other rows too that read one"
+    if report.unhashed:
+        yield f"{report.unhashed} raw images from the checksums, since no job has read them yet"
+    if report.stray:
+        yield f"{report.stray} records of rows or steps that the study no longer has"
+
+
+def export_to_dict(report: ExportReport) -> dict[str, Any]:
+    """What an export has written, for scripts."""
+    data = dataclasses.asdict(report)
+    data["folder"] = str(report.folder) if report.folder else None
+    data["datasets"] = dict(report.datasets)
+    data["warnings"] = [str(problem) for problem in report.warnings]
+    return data
