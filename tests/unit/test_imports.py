@@ -24,8 +24,9 @@ LAYERS = [
     {"tool"},
     {"errors"},
 ]
-# Within a layer only this one: the runner's `collect` is the command around the catalog.
-SAME_LAYER = {("runner", "catalog")}
+# Within a layer only these: the runner's `collect` is the command around the catalog, its `lint` and `demo` show the
+# study, too.
+SAME_LAYER = {("runner", "catalog"), ("runner", "study")}
 # One library, one module.
 BEHIND = {
     "zarr": {"images"},
@@ -36,7 +37,7 @@ BEHIND = {
     "czifile": {"images"},
     "rich": {"runner"},
     "yaml": {"tool"},
-    "pydantic": {"tool", "pipeline", "runner"},
+    "pydantic": {"tool", "pipeline", "runner", "study"},
     "irods": set(),
     "snakemake": set(),
     "pandas": set(),

@@ -61,7 +61,7 @@ def _datasets(gathered: Gathered, inventory: Inventory) -> Iterator[Dataset]:
     raw = inventory.datasets[RAW]
     associations = tuple(sorted(Association(*titles) for titles in raw.associations))
     geometry = describe_geometry(inventory.sheet.rows)
-    text = f"Images as acquired{f': {geometry}' if geometry else ''}."
+    text = f"Images as acquired. {geometry[:1].upper()}{geometry[1:]}." if geometry else "Images as acquired."
     yield _named(gathered, Dataset(RAW, "images", "Raw images", text, None, associations, raw.files))
     for step in inventory.steps.values():
         made = inventory.datasets.get(step.name)

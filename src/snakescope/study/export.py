@@ -275,7 +275,7 @@ def _write_views(
 
         views.append(BiaCrate(site, study, inventory))
     _write_origins(site / ORIGINS, study)
-    for file in [*copy_workflow(site, inventory), *inventory.shared_files()]:
+    for file in [*copy_workflow(site, study, inventory), *inventory.shared_files()]:
         for view in views:
             view.run_file(file)
     for file in inventory.raw_files():

@@ -324,7 +324,7 @@ def _entities(
     found = []
     for key, rows in groups.items():
         spec = _spec_of(fill, kind, specs, by_title, rows) or model()
-        title = (key[0] if rows[0].cell(kind) else spec.title) or ", ".join(filter(None, key)) or kind.capitalize()
+        title = (key[0] if rows[0].cell(kind) else spec.title) or ", ".join(filter(None, key)) or _default(kind, spec)
         titles[key] = title
         found.append((title, spec, rows))
     unused = [title for title in by_title if title and title not in titles.values()]
@@ -332,6 +332,15 @@ def _entities(
         for title in unused:
             fill.problem(f"{layout.STUDY_YAML}: {kind}s", f"no row of the sheet belongs to {title!r}")
     return found
+
+
+def _default(kind: str, spec: BiosampleSpec | SpecimenSpec | AcquisitionSpec) -> str:
+    """Title of the only one of its kind, which nobody has given one."""
+    if isinstance(spec, BiosampleSpec):
+        return spec.biological_entity or spec.organism or kind.capitalize()
+    if isinstance(spec, AcquisitionSpec):
+        return spec.imaging_instrument or kind.capitalize()
+    return kind.capitalize()
 
 
 def _spec_of(fill: _Filler, kind: str, specs: Sequence[S], by_title: dict[str | None, S], rows: list[Row]) -> S | None:
@@ -374,7 +383,7 @@ def _biosample(
 def _organism(fill: _Filler, ontologies: Ontologies, text: str, base: str) -> Organism | None:
     known, label, term_id = _term(fill, ontologies.organism, text, f"{base}.organism", "NCBITaxon")
     if known is not None:
-        return Organism(known.label, next(iter(known.synonyms), None), known.id)
+        return Organism(known.label, known.common_name, known.id)
     if label and term_id:
         fill.found.warnings += ontologies.check(term_id.curie, label, f"{base}.organism", "NCBITaxon")
         return Organism(label, None, term_id)

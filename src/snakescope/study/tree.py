@@ -11,10 +11,20 @@ from snakescope import layout
 from snakescope.record import digest
 from snakescope.samples import Row, build_sheet, sheet_text
 from snakescope.study.inventory import Inventory, Job, StudyFile
-from snakescope.study.model import RUN
+from snakescope.study.model import RUN, Study
 
 CRATE = "run-crate"
-FORMATS = {".yaml": "yaml", ".smk": "smk", ".json": "json", ".sh": "sh", ".tsv": "tsv", ".py": "py", ".txt": "txt"}
+README = "README.md"
+FORMATS = {
+    ".md": "md",
+    ".yaml": "yaml",
+    ".smk": "smk",
+    ".json": "json",
+    ".sh": "sh",
+    ".tsv": "tsv",
+    ".py": "py",
+    ".txt": "txt",
+}
 
 
 class Tree:
@@ -62,7 +72,7 @@ class Tree:
         target.symlink_to(here)
 
 
-def copy_workflow(folder: Path, inventory: Inventory) -> Iterator[StudyFile]:
+def copy_workflow(folder: Path, study: Study, inventory: Inventory) -> Iterator[StudyFile]:
     """Copy what ran into the crate: workflow, rules, pipeline, tools, environments; the sheet by the names used here.
 
     Yields
@@ -70,6 +80,8 @@ def copy_workflow(folder: Path, inventory: Inventory) -> Iterator[StudyFile]:
     The files copied, of the dataset `RUN`, in the order of their names.
     """
     crate = folder / CRATE
+    (crate / README).write_text(_readme(study, inventory), encoding="utf-8")
+    yield run_file(crate, README)
     for name, source in sorted(_sources(inventory).items()):
         target = crate / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +92,22 @@ def copy_workflow(folder: Path, inventory: Inventory) -> Iterator[StudyFile]:
     rows = [_renamed(row, inventory) for row in inventory.sheet.rows]
     sheet.write_text(sheet_text(build_sheet(inventory.sheet.columns, rows)), encoding="utf-8")
     yield run_file(crate, layout.SHEET)
+
+
+def _readme(study: Study, inventory: Inventory) -> str:
+    datasets = "\n".join(f"- {dataset.name}: {dataset.files} files" for dataset in study.datasets if dataset.files)
+    return f"""# {study.title}
+
+{study.description}
+
+{datasets}
+
+Images as acquired are in `raw/`, what was made from them in `results/<sample>/<step>/`. How it was made stands in
+`ro-crate-metadata.json` (Provenance Run Crate), for people in `rules/{inventory.plan.compiled["pipeline"]}/` and
+`config/`: the Snakemake workflow that ran, with the sample sheet by the names that the images have here.
+
+Licence: {study.licence.name}
+"""
 
 
 def _sources(inventory: Inventory) -> dict[str, Path]:
