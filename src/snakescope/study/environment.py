@@ -1,0 +1,97 @@
+"""Where a recorded job can be run again: on this machine, in a conda environment or in an Apptainer image."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from snakescope.errors import EnvironmentUnusableError
+from snakescope.record import JobRecord
+
+# Where `~` stands for a home folder in a record: at the start of a path, as a job writes it.
+_HOME = re.compile(r"""(?:^|(?<=^-[A-Za-z])|(?<=[,:;= "'(\[@]))~(?=/|$)""")
+
+
+class NotHereError(EnvironmentUnusableError):
+    """A job cannot be run again here."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """How to start a command: what to set, and what to put around it.
+
+    `wrap` takes the command, the folder it may write to and the folder it runs in.
+    """
+
+    variables: Mapping[str, str]
+    wrap: Callable[[Sequence[str], Path, Path], list[str]]
+
+
+def environment_of(record: JobRecord, root: Path) -> Environment:
+    """The environment that a job ran in.
+
+    Raises
+    ------
+    NotHereError
+        If it is not on this machine.
+    """
+    kind = record.environment.get("kind")
+    if kind == "host":
+        return Environment({"PATH": _path()}, lambda argv, _folder, _place: list(argv))
+    if kind == "conda":
+        return _conda(str(record.environment.get("name")), root)
+    if kind == "apptainer":
+        return _apptainer(str(record.environment.get("image")), record, root)
+    raise NotHereError(f"was run in an environment of an unknown kind ({kind!r})")
+
+
+def _path(*first: Path) -> str:
+    own = os.path.dirname(sys.executable)  # noqa: PTH120 - not resolved: a virtual environment is a link
+    return os.pathsep.join([*map(str, first), own, os.environ.get("PATH", os.defpath)])
+
+
+def _conda(name: str, root: Path) -> Environment:
+    prefix = next((path for path in _conda_prefixes(name, root) if (path / "bin").is_dir()), None)
+    if prefix is None:
+        raise NotHereError(f"was run in the conda environment {name!r}, which is not here")
+    variables = {"PATH": _path(prefix / "bin"), "CONDA_PREFIX": str(prefix)}
+    return Environment(variables, lambda argv, _folder, _place: list(argv))
+
+
+def _conda_prefixes(name: str, root: Path) -> list[Path]:
+    """Where an environment of this name would be: made by Snakemake, active now, or beside the active one."""
+    found = [root / ".snakemake" / "conda" / name]
+    active, program = os.environ.get("CONDA_PREFIX"), os.environ.get("CONDA_EXE")
+    if active:
+        found += [Path(active)] if Path(active).name == name else []
+        found += [Path(active) / "envs" / name, Path(active).parent / name]
+    if program:
+        found.append(Path(program).parents[1] / "envs" / name)
+    return found
+
+
+def _apptainer(recorded: str, record: JobRecord, root: Path) -> Environment:
+    image = root / expand_home(recorded)
+    program = shutil.which("apptainer") or shutil.which("singularity")
+    if not image.exists():
+        raise NotHereError(f"was run in the image {recorded!r}, which is not here")
+    if program is None:
+        raise NotHereError(f"was run in the image {recorded!r}; Apptainer, which runs it, is not here")
+    outside = {str((root / expand_home(item.path)).resolve().parent) for item in record.inputs}
+
+    def wrap(argv: Sequence[str], folder: Path, place: Path) -> list[str]:
+        bound = [word for path in sorted({str(root), str(folder), *outside}) for word in ("--bind", path)]
+        return [program, "exec", *bound, "--pwd", str(place), str(image), *argv]
+
+    return Environment({}, wrap)
+
+
+def expand_home(text: str) -> str:
+    """A recorded word with this user's home folder in place of ``~``."""
+    home = os.environ.get("HOME", "").rstrip("/")
+    return _HOME.sub(lambda _: home, text) if home and "~" in text else text

@@ -1,0 +1,89 @@
+"""``snakescope verify``: whether an exported study is complete, unchanged and consistent, file by file.
+
+It reads what stands on disk and shares no code with what writes an export, so that a mistake there does not repeat
+itself here. Each byte is read once; what is kept in memory is one name and one digest for each file or image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from snakescope.errors import Problem, problem
+from snakescope.study.verify_crate import check_crate
+from snakescope.study.verify_files import CHECKSUMS, CRATE, FOLDER, Files
+from snakescope.study.verify_records import check_records
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of checking an export.
+
+    Parameters
+    ----------
+    files, bytes
+        Files whose digest was checked, and how much was read for it.
+    unhashed
+        Files, or folders that are one image, of which no digest was ever taken; only their presence was checked.
+    problems
+        Everything that is wrong.
+    notes
+        What was left out, and why that is right.
+    """
+
+    files: int
+    bytes: int
+    unhashed: int
+    problems: list[Problem]
+    notes: list[str]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def verify(root: Path, *, progress: Progress | None = None) -> Verification:
+    """Check the export of a study: ``study/`` in the study folder.
+
+    Every file that ``checksums.sha256`` names is there with its digest; every file on disk stands in the checksums
+    and in one file list; the crate's ids, sizes and digests hold; no job has run since.
+
+    Parameters
+    ----------
+    root
+        Study folder.
+    progress
+        Told the name of the pass, what is done and how much there is.
+
+    Returns
+    -------
+    What was found; problems with the data are listed there and not raised.
+
+    Raises
+    ------
+    InputError
+        If there is no export.
+    """
+    folder = root / FOLDER
+    if not (folder / CRATE).is_dir() and not (folder / CHECKSUMS).is_file():
+        raise problem(folder, "there is no export of this study", "Make one with: snakescope export")
+    files = Files(folder, progress or _silent)
+    files.check()
+    crate = check_crate(files)
+    problems, notes = check_records(root, files, crate)
+    unhashed = len(files.unclaimed)
+    if unhashed:
+        notes.append(f"{_count(unhashed, 'file')} without a recorded digest: only there being there was checked")
+    return Verification(files.checked, files.bytes, unhashed, [*files.problems, *crate.problems, *problems], notes)
+
+
+def _silent(_name: str, _done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
