@@ -3,12 +3,16 @@
 Importing this package imports numpy only; tifffile, zarr and the vendors' readers follow when a file needs them.
 """
 
+from snakescope.images.acquisition import Acquisition, ChannelFacts, read_acquisition
 from snakescope.images.header import AXES, ImageHeader, disagreements
 from snakescope.images.image import Image, StackAxis, open_image, read_headers
+from snakescope.images.ome_zarr import store_scale, store_units, unit_problem
 from snakescope.images.write import ImageWriter, create_image, store_image
 
 __all__ = [
     "AXES",
+    "Acquisition",
+    "ChannelFacts",
     "Image",
     "ImageHeader",
     "ImageWriter",
@@ -16,6 +20,10 @@ __all__ = [
     "create_image",
     "disagreements",
     "open_image",
+    "read_acquisition",
     "read_headers",
     "store_image",
+    "store_scale",
+    "store_units",
+    "unit_problem",
 ]

@@ -44,13 +44,13 @@ def read_headers(path: Path, *, stack_axis: StackAxis = "z") -> list[ImageHeader
         If it does not exist, is empty, cut short, damaged, or no image of a known format.
     """
     path = Path(path)
-    reader = _reader(path)
+    reader = reader_of(path)
     try:
         headers: list[ImageHeader] = reader.read_headers(path, **_options(reader, stack_axis))
     except SnakescopeError:
         raise
     except Exception as error:  # a damaged file makes the vendor libraries fail in any way
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if not headers:
         raise problem(path, "holds no image")
     return headers
@@ -94,12 +94,12 @@ def open_image(
     if time_step_s is not None and "t" in header.axes:
         header = replace(header, time_step_s=time_step_s)
     try:
-        reader = _reader(path)
+        reader = reader_of(path)
         source: Source = reader.open_source(path, scene, **_options(reader, stack_axis))
     except SnakescopeError:
         raise
     except Exception as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return Image(header, source)
 
 
@@ -140,7 +140,7 @@ class Image:
         except SnakescopeError:
             raise
         except Exception as error:
-            raise _unreadable(self.header.path, error, f"at t={t}, c={c} ") from error
+            raise unreadable(self.header.path, error, f"at t={t}, c={c} ") from error
 
     def voxel_size(self) -> tuple[float, float, float]:
         """Return z, y, x in µm of an image with a z axis.
@@ -177,7 +177,7 @@ class Image:
         return [float(sizes[axis] or 0) for axis in axes]
 
 
-def _reader(path: Path) -> ModuleType:
+def reader_of(path: Path) -> ModuleType:
     """Choose the reader by what the file starts with; import only that one."""
     if path.is_dir():
         from snakescope.images import ome_zarr
@@ -222,7 +222,8 @@ def _kind(path: Path) -> str:
     return kind
 
 
-def _unreadable(path: Path, error: Exception, where: str = "") -> SnakescopeError:
+def unreadable(path: Path, error: Exception, where: str = "") -> SnakescopeError:
+    """Return the error for a file at which a reader's library failed, in whatever way."""
     what = " ".join(str(error).split())[:200] or type(error).__name__
     return problem(
         path,

@@ -6,17 +6,29 @@ Headers come from the JSON files alone; zarr is imported only when pixels are wa
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from snakescope.errors import problem
+from snakescope.errors import SnakescopeError, problem
+from snakescope.images.acquisition import Acquisition, ChannelFacts, known, word
 from snakescope.images.header import AXES, ImageHeader, micrometres, named, positive, round_off, seconds
+from snakescope.images.ome_xml import read_ome_xml
 from snakescope.images.source import Layout, Source, layout
 
 _WRITE_AGAIN = "Write the store again, or copy all of it from its source."
+# The units that OME-Zarr 0.4 and 0.5 allow for an axis of space or time: names of UDUNITS-2.
+_PREFIXES = (
+    "", "atto", "centi", "deci", "exa", "femto", "giga", "hecto", "kilo", "mega", "micro", "milli", "nano", "peta",
+    "pico", "tera", "yocto", "yotta", "zepto", "zetta",
+)  # fmt: skip
+_LENGTHS = {"angstrom", "foot", "inch", "mile", "parsec", "yard"} | {f"{prefix}meter" for prefix in _PREFIXES}
+_DURATIONS = {"day", "hour", "minute"} | {f"{prefix}second" for prefix in _PREFIXES}
 
 
 def read_headers(path: Path) -> list[ImageHeader]:
@@ -25,6 +37,114 @@ def read_headers(path: Path) -> list[ImageHeader]:
     headers = [_header(path, group, scene, size) for scene, group in enumerate(_images(path))]
     _check_complete(path)
     return headers
+
+
+def read_acquisitions(path: Path) -> list[Acquisition]:
+    """Return how each image was taken: from ``OME/METADATA.ome.xml``, or else only the names of its channels."""
+    groups = _images(path)
+    companion = path / "OME" / "METADATA.ome.xml"
+    stated = read_ome_xml(companion, companion.read_text("utf-8")) if companion.is_file() else []
+    if len(stated) == len(groups):
+        return [image.acquisition() for image in stated]
+    return [Acquisition(channels=known(_labels(path, group))) for group in groups]
+
+
+def _labels(path: Path, group: Path) -> Iterator[ChannelFacts]:
+    for channel in (_attributes(path, group).get("omero") or {}).get("channels", []):
+        yield ChannelFacts(name=word(channel.get("label")))
+
+
+def store_units(path: Path, scene: int = 0) -> dict[str, str | None]:
+    """Return the unit of each axis as the store says it; None where it says none.
+
+    Parameters
+    ----------
+    path
+        OME-Zarr store of version 0.4 or 0.5; only its JSON is read.
+    scene
+        Which image of the store, from 0.
+
+    Raises
+    ------
+    InputError
+        If it is no store with a multiscale image.
+    """
+    with _odd_store(path):
+        axes = _axes(path, _scene(path, scene))
+        return {name: None if axis.get("unit") is None else str(axis["unit"]) for name, axis in axes.items()}
+
+
+def store_scale(path: Path, scene: int = 0) -> dict[str, float]:
+    """Return the scale of each axis at full resolution, in the axis's own unit; an axis without one is left out.
+
+    Parameters
+    ----------
+    path
+        OME-Zarr store of version 0.4 or 0.5; only its JSON is read.
+    scene
+        Which image of the store, from 0.
+
+    Raises
+    ------
+    InputError
+        If it is no store with a multiscale image.
+    """
+    with _odd_store(path):
+        multiscale = _scene(path, scene)
+        names = list(_axes(path, multiscale))
+        found: dict[str, float] = {}
+        for owner in (multiscale["datasets"][0], multiscale):
+            for transform in owner.get("coordinateTransformations") or ():
+                if transform.get("type") == "scale" and len(transform.get("scale") or ()) == len(names):
+                    scale = zip(names, transform["scale"], strict=True)
+                    found.update({name: found.get(name, 1.0) * float(factor) for name, factor in scale})
+        return {name: round_off(factor) for name, factor in found.items() if math.isfinite(factor)}
+
+
+def unit_problem(axis: str, unit: str | None) -> str | None:
+    """Say what is wrong with the unit of an axis; None when it is one that OME-Zarr allows.
+
+    Axes of space (x, y, z) and time (t) need a unit, since OME-Zarr has no default; others may have any.
+    """
+    name = axis.lower()
+    if name not in ("t", "time", "x", "y", "z"):
+        return None
+    is_time = name[0] == "t"
+    if unit in (_DURATIONS if is_time else _LENGTHS):
+        return None
+    kind, example = ("time", "second") if is_time else ("length", "micrometer")
+    found = f"the unit {unit!r}" if unit else "no unit"
+    return f"the {axis} axis has {found}; expected a unit of {kind} such as {example}"
+
+
+@contextmanager
+def _odd_store(path: Path) -> Iterator[None]:
+    """Whatever is not where OME-Zarr has it becomes our error."""
+    try:
+        yield
+    except SnakescopeError:
+        raise
+    except (AttributeError, IndexError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+        found = f"has OME-Zarr metadata that cannot be read ({type(error).__name__}: {error})"
+        raise problem(path, found, _WRITE_AGAIN) from error
+
+
+def _scene(path: Path, scene: int) -> dict[str, Any]:
+    if not path.is_dir():
+        found = "is a file; expected the folder of an OME-Zarr store" if path.exists() else "does not exist"
+        raise problem(path, found, "Give the path of the store itself.")
+    groups = _images(path)
+    if not 0 <= scene < len(groups):
+        raise problem(path, f"has no scene {scene}; it has {len(groups)}, counted from 0", "Give one of these.")
+    return _multiscale(path, groups[scene])
+
+
+def _axes(path: Path, multiscale: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what is said of each axis by its name; versions before 0.4 say the name alone, or nothing."""
+    axes = multiscale.get("axes", AXES)
+    if not axes:
+        raise problem(path, "names no axes in its multiscales metadata", _WRITE_AGAIN)
+    return dict((str(axis["name"]), axis) if isinstance(axis, dict) else (str(axis), {}) for axis in axes)
 
 
 def open_source(path: Path, scene: int) -> Source:

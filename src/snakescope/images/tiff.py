@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snakescope.errors import SnakescopeError, problem
+from snakescope.images.acquisition import Acquisition, ChannelFacts, known, word
 from snakescope.images.header import (
     UNKNOWN,
     ImageHeader,
@@ -47,6 +48,20 @@ def read_headers(path: Path, stack_axis: str = "z") -> list[ImageHeader]:
         found = _series(path, tif)
         stated = _ome_images(path, tif, found)
         return [_header(path, tif, s, n, stated[n], _layout(path, s, stack_axis)) for n, s in enumerate(found)]
+
+
+def read_acquisitions(path: Path) -> list[Acquisition]:
+    """Return how each image (series) was taken: from OME-XML, or else only the channels ImageJ has labels for.
+
+    The tags of a plain TIFF tell of the program that wrote it, not of the microscope.
+    """
+    with _opened(path) as tif:
+        found = _series(path, tif)
+        stated = _ome_images(path, tif, found)
+        return [
+            ome.acquisition() if ome is not None else Acquisition(channels=_labelled(path, tif, series))
+            for series, ome in zip(found, stated, strict=True)
+        ]
 
 
 def open_source(path: Path, scene: int, stack_axis: str = "z") -> Source:
@@ -265,3 +280,9 @@ def _labels(tif: TiffFile, where: Layout) -> tuple[str, ...]:
     if not labels or set(where.axes) - set("cyx"):
         return ()
     return tuple(str(label) for label in labels)
+
+
+def _labelled(path: Path, tif: TiffFile, series: TiffPageSeries) -> tuple[ChannelFacts, ...]:
+    where = _layout(path, series, "z")
+    labels = _labels(tif, where)
+    return known(ChannelFacts(name=word(label)) for label in labels) if len(labels) == where.count("c") else ()

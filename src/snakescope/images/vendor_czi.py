@@ -21,6 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snakescope.errors import problem
+from snakescope.images.acquisition import (
+    Acquisition,
+    ChannelFacts,
+    figure,
+    iso_time,
+    known,
+    milliseconds,
+    model_name,
+    nanometres,
+    objective_name,
+    together,
+    word,
+)
 from snakescope.images.header import ImageHeader, Triple, micrometres, named, positive, regular_step, seconds
 from snakescope.images.source import Index, Layout, Source, layout
 
@@ -33,12 +46,19 @@ def read_headers(path: Path) -> list[ImageHeader]:
     """Return one header for each scene."""
     with _opened(path) as file:
         scenes = _scenes(path, file)
-        root = ElementTree.fromstring(file.metadata().encode())  # noqa: S314 - expat stops entity bombs itself
+        root = _xml(file)
         names = [scene.get("Name") for scene in root.iterfind(".//Dimensions/S/Scenes/Scene")]
         return [
             _header(path, file, root, planes, number, names[number] if number < len(names) else None)
             for number, planes in enumerate(scenes)
         ]
+
+
+def read_acquisitions(path: Path) -> list[Acquisition]:
+    """Return how each scene was taken; the XML says it once for all of them."""
+    with _opened(path) as file:
+        scenes = _scenes(path, file)
+        return [_acquisition(_xml(file))] * len(scenes)
 
 
 def open_source(path: Path, scene: int) -> Source:
@@ -64,6 +84,10 @@ def _opened(path: Path) -> Iterator[Any]:
         warnings.simplefilter("ignore")  # what it warns of, missing segments, is checked here
         with czifile.CziFile(str(path)) as file:
             yield file
+
+
+def _xml(file: Any) -> ElementTree.Element:
+    return ElementTree.fromstring(file.metadata().encode())  # noqa: S314 - expat stops entity bombs itself
 
 
 @dataclass
@@ -236,3 +260,63 @@ def _time_step(file: Any, root: ElementTree.Element, frames: int) -> float | Non
     if len(offsets) >= frames:
         return regular_step([float(t) for t in offsets[:frames]])
     return seconds(positive(positions.findtext("Interval/Increment")), "s")
+
+
+def _acquisition(root: ElementTree.Element) -> Acquisition:
+    """Follow the references of the XML's image to the microscope, objective and detectors it was taken with."""
+    empty = ElementTree.Element("Information")
+    about = root.find(".//Information")
+    about = about if about is not None else empty
+    image = about.find("Image")
+    image = image if image is not None else empty
+    application = [about.findtext(f"Application/{key}") for key in ("Name", "Version")]
+    objective = _referred(about, "Objective", image.find("ObjectiveSettings/ObjectiveRef"))
+    magnification, aperture = figure(objective.findtext("NominalMagnification")), figure(objective.findtext("LensNA"))
+    immersion = word(objective.findtext("Immersion"))
+    channels = image.findall("Dimensions/Channels/Channel")
+    detectors = [_referred(about, "Detector", channel.find("DetectorSettings/Detector")) for channel in channels]
+    return Acquisition(
+        instrument=_microscope(_referred(about, "Microscope", image.find("MicroscopeRef")), application[0]),
+        objective=objective_name(_name(objective), magnification, aperture, immersion),
+        magnification=magnification,
+        numerical_aperture=aperture,
+        immersion=immersion,
+        imaging_mode=together(word(channel.findtext("AcquisitionMode")) for channel in channels),
+        channels=known(_channel(channel) for channel in channels),
+        acquired_at=iso_time(image.findtext("AcquisitionDateAndTime")),
+        detector=together(_name(detector) for detector in detectors),
+        software=word(" ".join(filter(None, application))),
+    )
+
+
+def _referred(about: ElementTree.Element, kind: str, reference: ElementTree.Element | None) -> ElementTree.Element:
+    """Return the part of the instrument that a reference means; an empty element when there is no reference."""
+    wanted = reference.get("Id") if reference is not None else None
+    parts = (part for part in about.iterfind(f"Instrument/{kind}s/{kind}") if part.get("Id") == wanted)
+    nothing = ElementTree.Element(kind)
+    return next(parts, nothing) if wanted else nothing
+
+
+def _name(part: ElementTree.Element) -> str | None:
+    """Return the name of a part; its model is asked second, as it can be an order number."""
+    return word(part.get("Name")) or word(part.findtext("Manufacturer/Model"))
+
+
+def _microscope(microscope: ElementTree.Element, software: str | None) -> str | None:
+    """Return manufacturer and model; ZEN, which names no manufacturer, runs Zeiss microscopes only."""
+    model = word(microscope.findtext("System")) or _name(microscope)
+    maker = microscope.findtext("Manufacturer/Manufacturer")
+    if model and not word(maker) and (software or "").upper().startswith("ZEN"):
+        maker = "Zeiss"
+    return model_name(maker, model)
+
+
+def _channel(channel: ElementTree.Element) -> ChannelFacts:
+    return ChannelFacts(
+        name=word(channel.get("Name")),
+        fluorophore=word(channel.findtext("Fluor")),
+        excitation_nm=nanometres(channel.findtext("ExcitationWavelength")),
+        emission_nm=nanometres(channel.findtext("EmissionWavelength")),
+        contrast_method=word(channel.findtext("ContrastMethod")),
+        exposure_ms=milliseconds(channel.findtext("ExposureTime"), "ns"),
+    )
