@@ -1,0 +1,13 @@
+"""An in-process server that speaks the iRODS protocol to an unmodified python-irodsclient.
+
+Only what the client's own tests and ours ask for; anything else is refused with the server's own error code and a log line.
+"""
+
+from __future__ import annotations
+
+from irods_zone.errors import Code, IrodsError
+from irods_zone.faults import Faults
+from irods_zone.synthetic import Population
+from irods_zone.zone import Call, Zone
+
+__all__ = ["Call", "Code", "Faults", "IrodsError", "Population", "Zone"]
