@@ -219,8 +219,8 @@ def test_an_export_is_sound_and_what_is_left_out_is_counted(study: Study) -> Non
     assert (result.files, result.unhashed) == (len(names), 0)
     assert result.bytes == sum((study.study / name).stat().st_size for name in names)
     assert result.notes == [
-        "1 results of steps that are not handed in are left out",
-        "1 results made from sensitive rows are left out",
+        "1 result of steps that are not handed in left out",
+        "1 result made from sensitive rows left out",
     ]
 
 
@@ -272,7 +272,7 @@ def test_a_file_without_any_digest_is_counted(study: Study) -> None:
     study.edit("checksums.sha256", lambda text: without_line(text, "raw/b.tif"))
     result = study.verify()
     assert (result.unhashed, result.problems) == (1, [])
-    assert result.notes[-1] == "1 file without a recorded digest: only there being there was checked"
+    assert result.notes[-1] == "1 file without a recorded digest: only presence and size were checked"
 
 
 def test_progress_is_told(study: Study) -> None:
@@ -512,15 +512,15 @@ CRATES: dict[str, tuple[Mutation, str]] = {
         lambda s: s.record("detect", "b", ["results/b/detect/points.csv"], ["b"], END.format(7)).write(
             "results/b/detect/points.csv", "x"
         ),
-        "the study has changed since it was exported: 1 jobs have ended or failed since, the records of 1 jobs in",
+        "the study has changed since it was exported: 1 job ended or failed since, records of 1 job in",
     ),
     "a job was run again": (
         lambda s: s.record(*JOBS[1][:4], END.format(8)),
-        "1 jobs have ended or failed since, the records of 1 jobs in it",
+        "1 job ended or failed since, records of 1 job in it",
     ),
     "a record is gone": (
         lambda s: (s.root / "records/s1/track.json").unlink(),
-        "the records of 1 jobs in it are gone or were replaced.\n",
+        "records of 1 job in it are gone or were replaced.\n",
     ),
     "a record cannot be read": (
         lambda s: s.write("records/a/broken.json", "{"),
@@ -567,14 +567,14 @@ def test_a_name_from_outside_is_never_opened(study: Study, monkeypatch: pytest.M
 
 def test_a_study_without_configuration_is_compared_all_the_same(study: Study) -> None:
     (study.root / "config/config.yaml").unlink()
-    assert "1 jobs have ended or failed since" in only(study)
+    assert "1 job ended or failed since" in only(study)
 
 
 def test_records_of_rows_that_are_gone_are_counted(study: Study) -> None:
     study.record("detect", "z", [], ["z"], END.format(7))
     result = study.verify()
     assert result.sound
-    assert result.notes[-1] == "1 records belong to no row or step of the study; they are not part of the export"
+    assert result.notes[-1] == "1 record of no row or step of the study, which the export does not hold"
 
 
 # ---------------------------------------------------------------------- parts

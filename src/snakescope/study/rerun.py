@@ -23,6 +23,7 @@ from snakescope.record import FileFacts, JobRecord, digest, read_record, read_re
 from snakescope.samples import read_sheet
 from snakescope.study.compare import distance
 from snakescope.study.environment import Environment, NotHereError, environment_of, expand_home
+from snakescope.study.verify_files import counted
 from snakescope.tool.base import read_yaml
 
 Progress = Callable[[str, int, int], None]
@@ -120,7 +121,7 @@ def _jobs_of_rows(root: Path, steps: Collection[str]) -> dict[str, list[Path]]:
     known: set[str] = set()
     for record in read_records(root):
         known.add(record.step)
-        if record.status == "done" and (not steps or record.step in steps):
+        if not steps or record.step in steps:
             for row in record.samples:
                 if row in found:
                     found[row].append((record.ended_at or "", record.path))
@@ -155,7 +156,7 @@ class _Session:
             self.different,
             list(self.changed.values()),
             self.not_rerun,
-            [f"{text}, in {count} job{'' if count == 1 else 's'}" for text, count in self.versions.items()],
+            [f"{text}, in {counted(count, 'job')}" for text, count in self.versions.items()],
         )
 
     def clean(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from snakescope.errors import Problem, problem
 from snakescope.study.verify_crate import check_crate
-from snakescope.study.verify_files import CHECKSUMS, CRATE, FOLDER, Files
+from snakescope.study.verify_files import CHECKSUMS, CRATE, FOLDER, Files, counted
 from snakescope.study.verify_records import check_records
 
 Progress = Callable[[str, int, int], None]
@@ -77,13 +77,9 @@ def verify(root: Path, *, progress: Progress | None = None) -> Verification:
     problems, notes = check_records(root, files, crate)
     unhashed = len(files.unclaimed)
     if unhashed:
-        notes.append(f"{_count(unhashed, 'file')} without a recorded digest: only there being there was checked")
+        notes.append(f"{counted(unhashed, 'file')} without a recorded digest: only presence and size were checked")
     return Verification(files.checked, files.bytes, unhashed, [*files.problems, *crate.problems, *problems], notes)
 
 
 def _silent(_name: str, _done: int, _total: int) -> None:
     """Tell nobody."""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -274,6 +274,11 @@ def shown(name: str) -> str:
     return name if name.isprintable() else repr(name)[1:-1]
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def folder_digest(files: dict[str, str]) -> str:
     """Digest of a folder from those of its files, as `snakescope.record.digest` defines it."""
     lines = (f"{files[name]}  {name}\n" for name in sorted(files, key=os.fsencode))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from snakescope.errors import Problem
 from snakescope.study.rerun import RerunResult
 from snakescope.study.verify import Verification
+from snakescope.study.verify_files import counted
 
 SHOWN = 20
 
@@ -35,11 +36,6 @@ def rerun_text(result: RerunResult) -> str:
     ):
         lines += [f"{title}:", *_told(problems)] if problems else []
     return "\n".join(lines)
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _told(problems: Sequence[Problem]) -> Iterator[str]:
