@@ -163,9 +163,10 @@ def with_failures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     shutil.copyfile(made.psf, root / "config/psf.tif")
     api.collect(made.folder / "raw", study=root, yes=True)
-    set_cells(root, lambda _index, _cells: {"time_step_s": "1"})
     broken = sorted((root / "data/raw").glob("cell1*"))[1]
     broken.write_bytes(broken.read_bytes()[:2000])
+    size = {broken.stem: "2000"}
+    set_cells(root, lambda _index, cells: {"time_step_s": "1", "bytes": size.get(cells["id"], cells["bytes"])})
     (root / layout.STUDY_YAML).write_text(STUDY, encoding="utf-8")
     assert snakescope("run", "--quiet", cwd=root).returncode == 1
     return root
@@ -183,13 +184,12 @@ def test_a_run_with_failures_is_exported_and_valid(with_failures: Path) -> None:
     assert_valid(with_failures)
 
 
-def test_before_anything_has_run_there_is_a_study_too(demo_copy: Path) -> None:
+def test_before_anything_has_run_there_is_nothing_to_export(demo_copy: Path) -> None:
     for folder in (layout.RESULTS, layout.RECORDS, layout.LOGS, layout.BENCHMARKS):
         shutil.rmtree(demo_copy / folder)
-    report = api.export(study=demo_copy, quiet=True)
-    assert (report.done, report.pending, report.unhashed) == (0, 54, 16)
-    assert third_party.rembi(demo_copy / FOLDER / "rembi.yaml") == []
-    assert third_party.run_crate(demo_copy / FOLDER / "run-crate") == []
+    assert messages(demo_copy) == [
+        f"{demo_copy}: no job has run yet, so that there is nothing to tell.\n    Run: snakescope run"
+    ]
 
 
 # ---------------------------------------------------------------------------- what is refused
@@ -232,7 +232,7 @@ def test_all_that_is_wrong_with_the_data_is_told_at_once(demo_copy: Path) -> Non
 def test_missing_metadata_are_named_with_who_should_know(demo_copy: Path) -> None:
     shutil.copyfile(layout.assets() / layout.STUDY_YAML, demo_copy / layout.STUDY_YAML)
     told = messages(demo_copy)
-    assert len(told) == 11
+    assert len(told) == 10
     assert all("is missing; " in text and " should know" in text for text in told)
 
 

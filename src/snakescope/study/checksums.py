@@ -33,7 +33,7 @@ class Checksums:
 
     def job(self, job: Job) -> None:
         """Write the lines of what a job made."""
-        for file in job.outputs:
+        for file in job.outputs if job.submitted else ():
             self._write(file)
 
     def finish(self) -> None:

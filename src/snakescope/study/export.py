@@ -215,6 +215,10 @@ def prepare(
         progress=progress,
     )
     problems += inventory.problems
+    if not problems and not inventory.jobs_done + inventory.jobs_failed:
+        problems.append(
+            Problem(str(root), "no job has run yet, so that there is nothing to tell", "Run: snakescope run")
+        )
     if problems:
         raise InputError(_capped(problems, root))
     return gathered, inventory

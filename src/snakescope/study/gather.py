@@ -7,6 +7,7 @@ value comes from. What nobody says is missing, and somebody is named who should 
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,8 @@ from snakescope.tool.base import parse, read_yaml
 MIN_TEXT = 25
 # How many images are asked what they say of the microscope; spread evenly over the rows of an acquisition.
 ASKED = 12
+# More different settings than these are not told one by one.
+DIFFERENT = 3
 
 S = TypeVar("S", BiosampleSpec, SpecimenSpec, AcquisitionSpec)
 Said = tuple[str, str] | None
@@ -398,6 +401,8 @@ def _term(
     fill: _Filler, find: Callable[[str], Term | None], text: str, where: str, prefix: str
 ) -> tuple[Term | None, str | None, identifiers.TermId | None]:
     """Read ``name``, ``id`` or ``name (id)``: the known term, or the name and id as they stand."""
+    if found := find(text):
+        return found, None, None
     label, _, rest = text.partition("(")
     label, id_text = label.strip(), rest.rstrip(") ").strip()
     try:
@@ -455,7 +460,8 @@ def _acquisition(
 
 def _mode(ontologies: Ontologies, facts: ImageFacts) -> str | None:
     """Imaging method by the file's own word for it, where our table knows that word."""
-    term = ontologies.imaging_method(facts.imaging_mode) if facts.imaging_mode else None
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", facts.imaging_mode or "")  # LaserScanningConfocalMicroscopy
+    term = ontologies.imaging_method(words) if words else None
     return term.label if term else None
 
 
@@ -463,10 +469,10 @@ def _parameters(
     fill: _Filler, base: str, title: str, facts: list[ImageFacts], spec: AcquisitionSpec, rows: list[Row]
 ) -> str | None:
     """Settings: what each source says, one after the other, since they speak of different things."""
-    said = _told_by_images([fact.summary() for fact in facts], len(rows))
+    summaries = ordered(filter(None, (fact.summary() for fact in facts)))
     column = fill.column("acquisition_parameters", rows, title)
     parts = [
-        ("images", said[0] if said else None),
+        ("images", " or ".join(summaries) if len(summaries) <= DIFFERENT else None),
         ("images", describe_geometry(rows)),
         ("sheet", column[0] if column else None),
         ("study.yaml", spec.acquisition_parameters),
@@ -475,7 +481,7 @@ def _parameters(
     if not told:
         return fill.field(f"{base}.acquisition_parameters")
     sources = ordered(source for source, _ in told)
-    detail = f"{' and '.join(sources)}; {said[1]}" if said else " and ".join(sources)
+    detail = f"{' and '.join(sources)}; {len(facts)} images asked (of {len(rows)})"
     fill.origin(f"{base}.acquisition_parameters", sources[0], detail)
     return "; ".join(text for _, text in told)
 

@@ -86,12 +86,21 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job that was done or has failed. `error` says why; None when it is done."""
+    """A job that was done or has failed.
+
+    Parameters
+    ----------
+    error
+        Why it failed; None when it is done.
+    submitted
+        Whether its outputs are part of what is handed on.
+    """
 
     record: JobRecord
     inputs: tuple[Used, ...]
     outputs: tuple[StudyFile, ...]
     error: str | None
+    submitted: bool = True
 
     @property
     def id(self) -> str:
@@ -259,7 +268,7 @@ class Inventory:
     def _job(self, record: JobRecord, rows: list[Row], error: str | None) -> Job:
         inputs = tuple(self._used(record, item) for item in record.inputs)
         outputs = () if error is not None else tuple(self._output(record, item, rows) for item in record.outputs)
-        return Job(record, inputs, outputs, error)
+        return Job(record, inputs, outputs, error, self.steps[record.step].submitted)
 
     def _used(self, record: JobRecord, item: FileFacts) -> Used:
         type_ = record.compiled["inputs"].get(item.port, {}).get("type", "file")

@@ -196,7 +196,7 @@ def _finish(found: Inventory, jobs: list[tuple[str, str, list[Row]]], *, voxels_
     rows_of = {(step, unit): rows for step, unit, rows in jobs}
     for job in found.jobs():
         found.problems += _source_problems(found, job)
-        if not found.steps[job.record.step].submitted:
+        if not job.submitted:
             continue
         for file in job.outputs:
             dataset = found.datasets.setdefault(file.dataset, DatasetSurvey())
@@ -241,13 +241,14 @@ def _disk_problems(root: Path, file: StudyFile, where: str) -> Iterator[Problem]
         if not path.is_dir():
             yield Problem(where, f"the folder {file.here!r} is not there", "Bring it back, or run again.")
         return
+    fix = "Collect again, then run again." if file.dataset == RAW else "Run again."
     try:
         size = path.stat().st_size
     except OSError:
-        yield Problem(where, f"the file {file.here!r} is not there", "Bring it back, or run again.")
+        yield Problem(where, f"the file {file.here!r} is not there", f"Bring it back. {fix}")
         return
     if file.bytes is not None and size != file.bytes:
-        yield Problem(where, f"{file.here!r} has {size} bytes; {file.bytes} were recorded", "Run again.")
+        yield Problem(where, f"{file.here!r} has {size} bytes; {file.bytes} were recorded", fix)
 
 
 def _store_problems(root: Path, file: StudyFile, voxels_of_1_um: bool) -> Iterator[Problem]:

@@ -55,7 +55,7 @@ class Tree:
 
     def job(self, job: Job) -> None:
         """Link what a job made."""
-        for file in job.outputs:
+        for file in job.outputs if job.submitted else ():
             self._link(file)
 
     def finish(self) -> None:
