@@ -8,9 +8,9 @@ from typing import Any
 
 from snakescope.study.describe import describe_geometry
 from snakescope.study.entries import Entry
-from snakescope.study.gather import Gathered
 from snakescope.study.inventory import Inventory, StepSurvey
 from snakescope.study.model import RAW, RUN, Association, Dataset, Origin, Study
+from snakescope.study.sources import Gathered
 from snakescope.study.spec import DatasetSpec
 
 

@@ -19,13 +19,14 @@ from snakescope.study.build import build_study
 from snakescope.study.checksums import Checksums
 from snakescope.study.crate import RunCrate
 from snakescope.study.filelists import FileLists
-from snakescope.study.gather import Gathered, gather, image_facts, read_spec
+from snakescope.study.gather import gather, image_facts, read_spec
 from snakescope.study.inventory import Inventory, Job, Progress, StudyFile
 from snakescope.study.model import RUN, Study
 from snakescope.study.pagetab import PageTab
 from snakescope.study.pagetab_v5 import check_submission
 from snakescope.study.rembi import Rembi
 from snakescope.study.replace import building_site, put_in_place, recover
+from snakescope.study.sources import Gathered
 from snakescope.study.spec import StudySpec
 from snakescope.study.survey import survey
 from snakescope.study.tree import CRATE, Tree, copy_workflow, run_file

@@ -11,7 +11,7 @@ from snakescope import layout
 from snakescope.errors import InputError
 from snakescope.samples import Sheet
 from snakescope.study.export import ExportReport, completeness
-from snakescope.study.gather import Gathered
+from snakescope.study.sources import Gathered
 
 SHOWN = 20
 

@@ -11,7 +11,8 @@ from snakescope.images import Acquisition as ImageFacts
 from snakescope.images import ChannelFacts
 from snakescope.samples import Row, build_sheet
 from snakescope.study import ontologies
-from snakescope.study.gather import Gathered, gather
+from snakescope.study.gather import gather
+from snakescope.study.sources import Gathered
 from snakescope.study.spec import StudySpec
 
 AUTHOR = {

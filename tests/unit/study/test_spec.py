@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def write(tmp_path: Path, text: str) -> Path:
     return tmp_path
 
 
-def problems(tmp_path: Path, data: dict[str, object]) -> list[str]:
+def problems(tmp_path: Path, data: Mapping[str, object]) -> list[str]:
     """Messages without the name of the file."""
     root = write(tmp_path, yaml.safe_dump({"schema": 1, **data}))
     with pytest.raises(InputError) as caught:
