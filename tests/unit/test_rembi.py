@@ -168,6 +168,13 @@ def test_any_text_reads_back_in_every_place() -> None:
         assert yaml.load(written, yaml.CSafeLoader) == value, repr(text)
 
 
+def test_long_texts_with_blanks_in_a_row_read_back() -> None:
+    source = random.Random(6)
+    for _ in range(300):
+        text = " ".join(source.choices(["", "", "-", "# a", "word:", "x" * 30], k=60)).strip()
+        assert yaml.safe_load("\n".join(lines({"a": {"b": text}}))) == {"a": {"b": text}}
+
+
 def test_plain_words_and_prose_need_no_quotes() -> None:
     for text in ("Homo sapiens", "http://purl.obolibrary.org/obo/FBbi_00000369", "data analyst", "it's (almost) done."):
         assert scalar(text) == text
