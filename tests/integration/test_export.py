@@ -176,11 +176,10 @@ def test_a_run_with_failures_is_exported_and_valid(with_failures: Path) -> None:
     report = api.export(study=with_failures, quiet=True)
     assert (report.done, report.failed) == (12, 1)
     assert report.pending > 0
-    actions = [item for item in graph(with_failures) if item["@type"] == "CreateAction"]
-    failed = [item for item in actions if str(item.get("actionStatus")).endswith("FailedActionStatus")]
-    jobs = [item for item in failed if str(item["@id"]).startswith("#job")]
+    jobs = [item for item in graph(with_failures) if str(item["@id"]).startswith("#job/") and "error" in item]
     assert [item["name"] for item in jobs] == ["deskew cell1_ch0_stack0001"]
-    assert jobs[0]["error"]
+    assert str(jobs[0]["actionStatus"]).endswith("FailedActionStatus")
+    assert jobs[0]["@type"] == "ActivateAction", "an action without a result"
     assert_valid(with_failures)
 
 
