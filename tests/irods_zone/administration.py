@@ -40,7 +40,8 @@ def enter_user(catalogue: Catalogue, name: str, zone: str, kind: str) -> Actor:
         raise IrodsError(Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME, f"user {name!r} exists")
     actor, now = Actor(catalogue.next_id(), name, zone, kind), timestamp()
     catalogue.execute(
-        "insert into r_user_main(user_id, user_name, user_type_name, zone_name, create_ts, modify_ts) values(?, ?, ?, ?, ?, ?)",
+        "insert into r_user_main(user_id, user_name, user_type_name, zone_name, create_ts, modify_ts) "
+        "values(?, ?, ?, ?, ?, ?)",
         *(actor.user_id, name, kind, zone, now, now),
     )
     catalogue.execute("insert into r_user_group values(?, ?)", actor.user_id, actor.user_id)

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from irods_zone import access, administration, auth, collections, genquery1, genquery2, metadata, objects
-from irods_zone.catalogue import Actor, Catalogue
+from irods_zone import access, administration, auth, collections, genquery1, genquery2, metadata, objects, resources
+from irods_zone.catalogue import Actor, Catalogue, Replica
 from irods_zone.errors import AgentCrashError, Code, IrodsError, refuse
 from irods_zone.genquery1 import OpenStatement, Query
 from irods_zone.wire import (
@@ -113,7 +113,10 @@ class Agent:
             error = ""
         except IrodsError as failure:
             logger.info("connection %d: call %d: %s", self._number, api, failure)
-            reply, error = Reply(failure.code, failure.body), error_stack(failure.code, failure.text)
+            reply, error = (
+                Reply(failure.code, failure.body),
+                error_stack(failure.code, failure.text) if failure.text else "",
+            )
         except (ConnectionLostError, AgentCrashError):
             raise
         except Exception as failure:
@@ -152,7 +155,7 @@ class Agent:
 
     # Logging in
 
-    def authenticate(self, root: Node, _: bytes) -> Reply:
+    def authenticate(self, root: Node, _data: bytes) -> Reply:
         request = root.json()
         step = auth.plugin_step(request)
         if step == "auth_agent_auth_request":
@@ -163,12 +166,12 @@ class Agent:
             return Reply(message=json_reply(request))
         raise refuse(f"the authentication step {step!r}")
 
-    def challenge(self, _root: Node, _: bytes) -> Reply:
+    def challenge(self, _root: Node, _data: bytes) -> Reply:
         self._challenge = auth.new_challenge()
         encoded = base64.b64encode(self._challenge.encode()).decode()
         return Reply(message=struct_of("authRequestOut_PI", item("challenge", encoded)))
 
-    def response(self, root: Node, _: bytes) -> Reply:
+    def response(self, root: Node, _data: bytes) -> Reply:
         name, _, zone = root.string("username").partition("#")
         self._log_in((name, zone or self._catalogue.zone()), base64.b64decode(root.string("response")))
         return Reply(message=struct_of("authResponseOut_PI"))
@@ -184,7 +187,7 @@ class Agent:
 
     # Queries
 
-    def general_query(self, root: Node, _: bytes) -> Reply:
+    def general_query(self, root: Node, _data: bytes) -> Reply:
         query = Query.read(root)
         if query.continuation:
             return self._next_page(query)
@@ -231,7 +234,7 @@ class Agent:
         self._statements[free] = statement
         return free
 
-    def second_query(self, root: Node, _: bytes) -> Reply:
+    def second_query(self, root: Node, _data: bytes) -> Reply:
         if root.integer("column_mappings"):
             return Reply(message=string_reply(genquery2.column_mappings()))
         zone = root.string("zone")
@@ -255,22 +258,20 @@ class Agent:
             raise IrodsError(Code.SYS_FILE_DESC_OUT_OF_RANGE, f"descriptor {number} is not open")
         return handle
 
-    def open(self, root: Node, _: bytes) -> Reply:
+    def open(self, root: Node, _data: bytes) -> Reply:
         path, flags = root.string("objPath"), root.integer("openFlags")
         return self._keep_handle(
             objects.open_object(self._catalogue, self.actor, self._server.tokens, path, flags, root.pairs())
         )
 
-    def create(self, root: Node, _: bytes) -> Reply:
+    def create(self, root: Node, _data: bytes) -> Reply:
         path, options = root.string("objPath"), root.pairs()
-        if self._catalogue.replicas(path) and "forceFlag" not in options:
-            raise IrodsError(Code.OVERWRITE_WITHOUT_FORCE_FLAG, f"{path!r} exists")
         flags = objects.RDWR | objects.CREATE | objects.TRUNCATE
         return self._keep_handle(
             objects.open_object(self._catalogue, self.actor, self._server.tokens, path, flags, options)
         )
 
-    def read(self, root: Node, _: bytes) -> Reply:
+    def read(self, root: Node, _data: bytes) -> Reply:
         handle = self._handle(root.integer("l1descInx"))
         data = os.pread(handle.fd, min(root.integer("len"), READ_LIMIT), handle.offset)
         handle.offset += len(data)
@@ -287,7 +288,7 @@ class Agent:
         handle.wrote = True
         return Reply(written)
 
-    def seek(self, root: Node, _: bytes) -> Reply:
+    def seek(self, root: Node, _data: bytes) -> Reply:
         handle, offset = self._handle(root.integer("l1descInx")), root.integer("offset")
         base = {0: 0, 1: handle.offset, 2: os.fstat(handle.fd).st_size}.get(root.integer("whence"))
         if base is None or base + offset < 0:
@@ -295,14 +296,14 @@ class Agent:
         handle.offset = base + offset
         return Reply(message=struct_of("fileLseekOut_PI", item("offset", handle.offset)))
 
-    def close(self, root: Node, _: bytes) -> Reply:
+    def close(self, root: Node, _data: bytes) -> Reply:
         number = root.integer("l1descInx")
         handle = self._handle(number)
         del self._handles[number]
         objects.close_handle(self._catalogue, self._server.tokens, handle, root.pairs())
         return Reply()
 
-    def close_replica(self, root: Node, _: bytes) -> Reply:
+    def close_replica(self, root: Node, _data: bytes) -> Reply:
         request = root.json()
         if any(request.get(key) for key in ("update_size", "update_status", "compute_checksum", "send_notification")):
             raise refuse("closing one replica with an update")
@@ -313,7 +314,7 @@ class Agent:
         os.close(self._handles.pop(number).fd)
         return Reply()
 
-    def describe(self, root: Node, _: bytes) -> Reply:
+    def describe(self, root: Node, _data: bytes) -> Reply:
         handle = self._handle(int(root.json().get("fd", -1)))
         info = {
             "object_path": handle.path,
@@ -324,37 +325,37 @@ class Agent:
         }
         return Reply(message=json_reply({"replica_token": handle.token, "data_object_info": info}))
 
-    def unlink(self, root: Node, _: bytes) -> Reply:
+    def unlink(self, root: Node, _data: bytes) -> Reply:
         unregister = root.integer("oprType") == UNREGISTER
         objects.unlink(self._catalogue, self.actor, root.string("objPath"), root.pairs(), unregister)
         return Reply()
 
-    def rename(self, root: Node, _: bytes) -> Reply:
+    def rename(self, root: Node, _data: bytes) -> Reply:
         source, target = source_and_target(root)
         move = collections.rename if target.integer("oprType") == RENAME_COLLECTION else objects.rename
         move(self._catalogue, self.actor, source.string("objPath"), target.string("objPath"))
         return Reply()
 
-    def copy(self, root: Node, _: bytes) -> Reply:
+    def copy(self, root: Node, _data: bytes) -> Reply:
         source, target = source_and_target(root)
         paths = (source.string("objPath"), target.string("objPath"))
         objects.copy(self._catalogue, self.actor, self._server.tokens, paths, target.pairs())
         return Reply()
 
-    def replicate(self, root: Node, _: bytes) -> Reply:
+    def replicate(self, root: Node, _data: bytes) -> Reply:
         objects.replicate(self._catalogue, self.actor, root.string("objPath"), root.pairs())
         return Reply()
 
-    def trim(self, root: Node, _: bytes) -> Reply:
+    def trim(self, root: Node, _data: bytes) -> Reply:
         unregister = root.integer("oprType") == UNREGISTER
         objects.trim(self._catalogue, self.actor, root.string("objPath"), root.pairs(), unregister)
         return Reply()
 
-    def truncate(self, root: Node, _: bytes) -> Reply:
+    def truncate(self, root: Node, _data: bytes) -> Reply:
         self._truncate(root)
         return Reply()
 
-    def truncate_replica(self, root: Node, _: bytes) -> Reply:
+    def truncate_replica(self, root: Node, _data: bytes) -> Reply:
         try:
             replica = self._truncate(root)
         except IrodsError as error:
@@ -363,47 +364,51 @@ class Agent:
         found = {"message": "", "replica_number": replica.number, "resource_hierarchy": replica.hierarchy}
         return Reply(message=string_reply(json.dumps(found)))
 
-    def _truncate(self, root: Node) -> objects.Replica:
+    def _truncate(self, root: Node) -> Replica:
         path, size = root.string("objPath"), root.integer("dataSize")
         return objects.truncate(self._catalogue, self.actor, self._server.tokens, path, size, root.pairs())
 
-    def checksum(self, root: Node, _: bytes) -> Reply:
+    def checksum(self, root: Node, _data: bytes) -> Reply:
         found = objects.checksum(self._catalogue, self.actor, root.string("objPath"), root.pairs())
         return Reply(message=string_reply(found) if found else "")
 
-    def register(self, root: Node, _: bytes) -> Reply:
+    def register(self, root: Node, _data: bytes) -> Reply:
         options = {"dataSize": root.string("dataSize").replace("-1", "").strip("0") and root.string("dataSize")}
         objects.register(self._catalogue, self.actor, root.string("objPath"), {**options, **root.pairs()})
         return Reply()
 
-    def change_object(self, root: Node, _: bytes) -> Reply:
+    def change_object(self, root: Node, _data: bytes) -> Reply:
         info = next((each for each in root.children if each.tag.lower().startswith("dataobjinfo")), root)
         changes = root.pairs()
         number = None if "all" in changes else info.integer("replNum")
+        hierarchy = info.string("rescHier") or info.string("rescName")
+        if hierarchy:
+            replicas = self._catalogue.existing_object(info.string("objPath"))
+            number = objects.choose(self._catalogue, replicas, {"resc_hier": hierarchy}).number
         objects.change_row(self._catalogue, self.actor, info.string("objPath"), number, changes)
         return Reply()
 
-    def resource_info(self, root: Node, _: bytes) -> Reply:
+    def resource_info(self, root: Node, _data: bytes) -> Reply:
         replicas = self._catalogue.replicas(root.string("objPath"))
         options = root.pairs()
         if replicas:
             hierarchy = objects.choose(self._catalogue, replicas, options).hierarchy
         else:
-            hierarchy = objects.resources.for_new_replica(self._catalogue, options).hierarchy
+            hierarchy = resources.for_new_replica(self._catalogue, options).hierarchy
         return Reply(message=string_reply(json.dumps({"host": self._server.host, "resource_hierarchy": hierarchy})))
 
     # Collections and time
 
-    def create_collection(self, root: Node, _: bytes) -> Reply:
+    def create_collection(self, root: Node, _data: bytes) -> Reply:
         collections.create(self._catalogue, self.actor, root.string("collName"), "recursiveOpr" in root.pairs())
         return Reply()
 
-    def remove_collection(self, root: Node, _: bytes) -> Reply:
+    def remove_collection(self, root: Node, _data: bytes) -> Reply:
         unregister = root.integer("oprType") == UNREGISTER
         collections.remove(self._catalogue, self.actor, root.string("collName"), root.pairs(), unregister)
         return Reply()
 
-    def touch(self, root: Node, _: bytes) -> Reply:
+    def touch(self, root: Node, _data: bytes) -> Reply:
         request = root.json()
         with self._catalogue.transaction():
             collections.touch(
@@ -417,15 +422,15 @@ class Agent:
 
     # Metadata, permissions, administration
 
-    def modify_metadata(self, root: Node, _: bytes) -> Reply:
+    def modify_metadata(self, root: Node, _data: bytes) -> Reply:
         arguments = [root.string(f"arg{place}") for place in range(10)]
         metadata.modify(self._catalogue, self.actor, arguments, "irodsAdmin" in root.pairs())
         return Reply()
 
-    def atomic_metadata(self, root: Node, _: bytes) -> Reply:
+    def atomic_metadata(self, root: Node, _data: bytes) -> Reply:
         return Reply(message=metadata.apply_atomic(self._catalogue, self.actor, root.json()))
 
-    def modify_access(self, root: Node, _: bytes) -> Reply:
+    def modify_access(self, root: Node, _data: bytes) -> Reply:
         user = (root.string("userName"), root.string("zone"))
         recursive = bool(root.integer("recursiveFlag"))
         access.change_access(
@@ -433,12 +438,12 @@ class Agent:
         )
         return Reply()
 
-    def general_admin(self, root: Node, _: bytes) -> Reply:
+    def general_admin(self, root: Node, _data: bytes) -> Reply:
         words = [root.string(f"arg{place}") for place in range(10)]
         administration.general_admin(self._catalogue, self.actor, auth.signature(self._challenge), words)
         return Reply()
 
-    def user_admin(self, root: Node, _: bytes) -> Reply:
+    def user_admin(self, root: Node, _data: bytes) -> Reply:
         operation, name, option, value = [root.string(f"arg{place}") for place in range(4)]
         if (operation, name, option) != ("userpw", self.actor.name, "password"):
             raise refuse(f"the group administrator's call {operation}")
@@ -446,7 +451,7 @@ class Agent:
         administration.modify_user(self._catalogue, self.actor, client_signature, name, option, value)
         return Reply()
 
-    def rule(self, root: Node, _: bytes) -> Reply:
+    def rule(self, root: Node, _data: bytes) -> Reply:
         text = root.string("myRule")
         match = SLEEP.fullmatch(text)
         if match is None:
@@ -454,11 +459,21 @@ class Agent:
         time.sleep(int(match[1]) + int(match[2]) / 1e6)
         return Reply(message=struct_of("MsParamArray_PI", item("paramLen", 0), item("oprType", 0)))
 
-    def features(self, _root: Node, _: bytes) -> Reply:
+    def features(self, _root: Node, _data: bytes) -> Reply:
         return Reply(message=string_reply(json.dumps({"IRODS_HAS_LIBRARY_GENQUERY2": 1})))
 
-    def hints(self, _root: Node, _: bytes) -> Reply:
-        return Reply(message=json_reply({"hash_scheme": "SHA256", "match_hash_policy": "compatible", "plugins": []}))
+    def hints(self, _root: Node, _data: bytes) -> Reply:
+        return Reply(
+            message=json_reply(
+                {
+                    "hash_scheme": "SHA256",
+                    "match_hash_policy": "compatible",
+                    "plugins": [],
+                    "rules": [],
+                    "specific_queries": {},
+                }
+            )
+        )
 
 
 def source_and_target(root: Node) -> tuple[Node, Node]:

@@ -1,7 +1,7 @@
 """The catalogue: SQLite tables under the names and columns of the iRODS catalogue, and the look-ups everybody needs.
 
-Each connection to the server has its own `Catalogue` on the same file. Times are the catalogue's own: seconds since 1970
-as text of eleven digits. Knows nothing of permissions, messages or bytes.
+Each connection to the server has its own `Catalogue` on the same file. Times are the catalogue's own: seconds since
+1970 as text of eleven digits. Knows nothing of permissions, messages or bytes.
 """
 
 from __future__ import annotations
@@ -19,38 +19,39 @@ from irods_zone.errors import Code, IrodsError
 
 SCHEMA = """
 create table r_sequence(id integer not null);
-create table r_zone_main(zone_id integer primary key, zone_name text, zone_type_name text, zone_conn_string text default '',
-    r_comment text default '', create_ts text, modify_ts text);
-create table r_user_main(user_id integer primary key, user_name text, user_type_name text, zone_name text,
-    user_info text default '', r_comment text default '', create_ts text, modify_ts text, unique(user_name, zone_name));
+create table r_zone_main(zone_id integer primary key, zone_name text, zone_type_name text, zone_conn_string text
+    default '', r_comment text default '', create_ts text, modify_ts text);
+create table r_user_main(user_id integer primary key, user_name text, user_type_name text, zone_name text, user_info
+    text default '', r_comment text default '', create_ts text, modify_ts text, unique(user_name, zone_name));
 create table r_user_password(user_id integer primary key, rcat_password text);
-create table r_user_group(group_user_id integer, user_id integer, primary key(group_user_id, user_id)) without rowid;
+create table r_user_group(group_user_id integer, user_id integer, primary key(group_user_id, user_id)) without
+    rowid;
 create index user_groups on r_user_group(user_id);
 create table r_resc_main(resc_id integer primary key, resc_name text unique, zone_name text, resc_type_name text,
     resc_class_name text default 'cache', resc_net text, resc_def_path text, free_space text default '',
-    free_space_ts text default '', resc_info text default '', r_comment text default '', resc_status text default '',
-    create_ts text, modify_ts text, resc_children text default '', resc_context text default '', resc_parent text default '',
-    resc_parent_context text default '');
-create table r_coll_main(coll_id integer primary key, parent_coll_name text, coll_name text unique, coll_owner_name text,
-    coll_owner_zone text, coll_map_id integer default 0, coll_inheritance text default '', coll_type text default '',
-    coll_info1 text default '', coll_info2 text default '', coll_expiry_ts text default '', r_comment text default '',
-    create_ts text, modify_ts text);
+    free_space_ts text default '', resc_info text default '', r_comment text default '', resc_status text default
+    '', create_ts text, modify_ts text, resc_children text default '', resc_context text default '', resc_parent
+    text default '', resc_parent_context text default '');
+create table r_coll_main(coll_id integer primary key, parent_coll_name text, coll_name text unique, coll_owner_name
+    text, coll_owner_zone text, coll_map_id integer default 0, coll_inheritance text default '', coll_type text
+    default '', coll_info1 text default '', coll_info2 text default '', coll_expiry_ts text default '', r_comment
+    text default '', create_ts text, modify_ts text);
 create index parent_collections on r_coll_main(parent_coll_name);
-create table r_data_main(data_id integer, data_repl_num integer, coll_id integer, data_name text, data_version text default '',
-    data_type_name text default 'generic', data_size integer default 0, resc_name text, data_path text, data_owner_name text,
-    data_owner_zone text, data_is_dirty text default '1', data_status text default '', data_checksum text default '',
-    data_expiry_ts text default '00000000000', data_map_id integer default 0, data_mode text default '',
-    r_comment text default '', create_ts text, modify_ts text, access_ts text, resc_hier text, resc_id integer,
-    primary key(data_id, data_repl_num)) without rowid;
+create table r_data_main(data_id integer, data_repl_num integer, coll_id integer, data_name text, data_version text
+    default '', data_type_name text default 'generic', data_size integer default 0, resc_name text, data_path text,
+    data_owner_name text, data_owner_zone text, data_is_dirty text default '1', data_status text default '',
+    data_checksum text default '', data_expiry_ts text default '00000000000', data_map_id integer default 0,
+    data_mode text default '', r_comment text default '', create_ts text, modify_ts text, access_ts text, resc_hier
+    text, resc_id integer, primary key(data_id, data_repl_num)) without rowid;
 create index objects_of_collection on r_data_main(coll_id, data_name);
 create index objects_by_name on r_data_main(data_name);
-create table r_meta_main(meta_id integer primary key, meta_attr_name text, meta_attr_value text, meta_attr_unit text,
-    create_ts text, modify_ts text, unique(meta_attr_name, meta_attr_value, meta_attr_unit));
-create table r_objt_metamap(object_id integer, meta_id integer, create_ts text, modify_ts text,
-    primary key(object_id, meta_id)) without rowid;
+create table r_meta_main(meta_id integer primary key, meta_attr_name text, meta_attr_value text, meta_attr_unit
+    text, create_ts text, modify_ts text, unique(meta_attr_name, meta_attr_value, meta_attr_unit));
+create table r_objt_metamap(object_id integer, meta_id integer, create_ts text, modify_ts text, primary
+    key(object_id, meta_id)) without rowid;
 create index objects_of_avu on r_objt_metamap(meta_id);
-create table r_objt_access(object_id integer, user_id integer, access_type_id integer, create_ts text, modify_ts text,
-    primary key(object_id, user_id)) without rowid;
+create table r_objt_access(object_id integer, user_id integer, access_type_id integer, create_ts text, modify_ts
+    text, primary key(object_id, user_id)) without rowid;
 create index access_of_user on r_objt_access(user_id);
 create table r_tokn_main(token_namespace text, token_id integer primary key, token_name text);
 """
@@ -96,7 +97,8 @@ class Replica:
     hierarchy: str
 
 
-REPLICA_COLUMNS = "data_id, data_repl_num, coll_id, data_name, data_size, data_is_dirty, data_checksum, data_path, resc_name, resc_hier"
+REPLICA_COLUMNS = """data_id, data_repl_num, coll_id, data_name, data_size, data_is_dirty, data_checksum,
+    data_path, resc_name, resc_hier"""
 
 
 def timestamp(seconds: float | None = None) -> str:
@@ -107,7 +109,7 @@ def timestamp(seconds: float | None = None) -> str:
 def split(path: str) -> tuple[str, str]:
     """Parent collection and last name of a logical path."""
     if not path.startswith("/"):
-        raise IrodsError(Code.USER_INPUT_PATH_ERR, f"path {path!r} is not absolute")
+        raise IrodsError(Code.SYS_INVALID_FILE_PATH, f"path {path!r} is not absolute")
     pure = PurePosixPath(path)
     return str(pure.parent), pure.name
 
@@ -184,7 +186,8 @@ class Catalogue:
 
     def user(self, name: str, zone: str) -> Actor | None:
         found = self.row(
-            "select user_id, user_name, zone_name, user_type_name from r_user_main where user_name = ? and zone_name = ?",
+            "select user_id, user_name, zone_name, user_type_name from r_user_main "
+            "where user_name = ? and zone_name = ?",
             name,
             zone,
         )
@@ -203,13 +206,14 @@ class Catalogue:
     def replicas(self, path: str) -> list[Replica]:
         """All replicas of a data object, in order of their number; none if there is no such object."""
         parent, name = split(path)
+        fields = list(Replica.__dataclass_fields__)
         found = self.rows(
             f"select {REPLICA_COLUMNS} from r_data_main where data_name = ? and coll_id = "
             "(select coll_id from r_coll_main where coll_name = ?) order by data_repl_num",
             name,
             parent,
         )
-        return [Replica(*each[:7], Path(each[7]), *each[8:]) for each in found]
+        return [Replica(**dict(zip(fields, (*each[:7], Path(each[7]), *each[8:]), strict=True))) for each in found]
 
     def existing_object(self, path: str) -> list[Replica]:
         found = self.replicas(path)

@@ -43,7 +43,7 @@ class Faults:
         self._delays: dict[int, float] = {}
 
     def drop_after(self, n_bytes: int) -> None:
-        """Cut the connection that carries the byte after the next `n_bytes`, of all connections and directions, once."""
+        """Cut, once, the connection that carries the byte after the next `n_bytes` of all connections, both ways."""
         with self._lock:
             self._budget = n_bytes
 

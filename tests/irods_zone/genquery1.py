@@ -12,6 +12,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from irods_zone.access import READ_METADATA, READ_OBJECT
 from irods_zone.catalogue import Actor
@@ -159,7 +160,8 @@ def compile_query(query: Query, actor: Actor, unordered: bool = False) -> tuple[
     where_clause(query, statement)
     from_clause(statement)
     restrict(statement, actor)
-    sql = f"select {'' if query.options & NO_DISTINCT else 'distinct '}{', '.join(columns)} from {' '.join(statement.joins)}"
+    distinct = "" if query.options & NO_DISTINCT else "distinct "
+    sql = f"select {distinct}{', '.join(columns)} from {' '.join(statement.joins)}"
     if statement.where:
         sql += f" where {' and '.join(statement.where)}"
     if len(groups) < len(columns) and groups:
@@ -231,6 +233,7 @@ def condition(column: str, text: str, options: int) -> tuple[str, list[object]]:
     """One comparison as SQL; its value stands between the first and the last quote, so quotes inside need no escape."""
     stripped = text.strip()
     word = stripped[:8].lower()
+    plain, column = column, f"upper({column})" if options & UPPER_CASE else column
     if stripped in ("IS NULL", "IS NOT NULL"):
         return f"{column} {stripped}", []
     if word.startswith("in") or word.startswith("between"):
@@ -244,15 +247,14 @@ def condition(column: str, text: str, options: int) -> tuple[str, list[object]]:
     if match is None or end < match.end():
         raise IrodsError(Code.CAT_INVALID_ARGUMENT, f"condition {text!r}")
     value = text[match.end() : end]
-    return comparison(column, match[1].lower(), value, bool(options & UPPER_CASE))
-
-
-def comparison(column: str, operator: str, value: str, upper: bool) -> tuple[str, list[object]]:
-    """One comparison; `n` before the operator compares as numbers."""
+    operator = match[1].lower()
     if operator.startswith("n") and operator[1] in "<>=":
-        return f"cast({column} as real) {operator[1:]} cast(? as real)", [value]
-    if upper:
-        column = f"upper({column})"
+        return f"cast({plain} as real) {operator[1:]} cast(? as real)", [value]
+    return comparison(column, operator, value)
+
+
+def comparison(column: str, operator: str, value: str) -> tuple[str, list[object]]:
+    """One comparison of texts."""
     if operator == "begin_of":
         return f"({column} = substr(?, 1, length({column})) and length({column}) > 0)", [value]
     if operator == "parent_of":
@@ -270,7 +272,7 @@ def from_clause(statement: Statement) -> None:
     clauses = [f"{TABLES[joined[0]]} {joined[0]}"]
     while missing := [alias for alias in statement.tables if alias not in joined]:
         path = path_to(joined, missing)
-        for left, right in zip(path, path[1:], strict=False):
+        for left, right in pairwise(path):
             on = EDGES.get((left, right)) or EDGES[right, left]
             clauses.append(f"join {TABLES[right]} {right} on {on}")
             joined.append(right)

@@ -14,30 +14,43 @@ from irods_zone.catalogue import Actor, Catalogue
 from irods_zone.errors import Code, IrodsError, refuse
 
 DEFAULT_LIMIT = 256
-TABLE_OF = {
-    "ZONE": ("R_ZONE_MAIN", "zone_id zone_name zone_type_name zone_conn_string r_comment create_ts modify_ts",
-             "ID NAME TYPE CONNECTION COMMENT CREATE_TIME MODIFY_TIME"),
-    "USER": ("R_USER_MAIN", "user_id user_name user_type_name zone_name user_info r_comment create_ts modify_ts",
-             "ID NAME TYPE ZONE INFO COMMENT CREATE_TIME MODIFY_TIME"),
-    "RESC": ("R_RESC_MAIN", "resc_id resc_name zone_name resc_type_name resc_class_name resc_net resc_def_path free_space "
-             "free_space_ts resc_info r_comment resc_status create_ts modify_ts resc_children resc_context resc_parent "
-             "resc_parent_context",
-             "ID NAME ZONE_NAME TYPE_NAME CLASS_NAME HOSTNAME VAULT_PATH FREE_SPACE FREE_SPACE_TIME INFO COMMENT STATUS "
-             "CREATE_TIME MODIFY_TIME CHILDREN CONTEXT PARENT_ID PARENT_CONTEXT"),
-    "DATA": ("R_DATA_MAIN", "data_id coll_id data_name data_repl_num data_version data_type_name data_size data_path "
-             "data_is_dirty data_status data_checksum data_expiry_ts data_map_id r_comment access_ts create_ts modify_ts "
-             "data_mode resc_id resc_hier",
-             "ID COLL_ID NAME REPL_NUM VERSION TYPE_NAME SIZE PATH REPL_STATUS STATUS CHECKSUM EXPIRY MAP_ID COMMENTS "
-             "ACCESS_TIME CREATE_TIME MODIFY_TIME MODE RESC_ID RESC_HIER"),
-    "COLL": ("R_COLL_MAIN", "coll_id coll_name parent_coll_name coll_map_id coll_inheritance r_comment create_ts modify_ts "
-             "coll_type coll_info1 coll_info2",
-             "ID NAME PARENT_NAME MAP_ID INHERITANCE COMMENTS CREATE_TIME MODIFY_TIME TYPE INFO1 INFO2"),
-    "GROUP": ("R_USER_GROUP", "group_user_id user_id", "ID MEMBER_ID"),
-}  # fmt: skip
-META = ("meta_attr_name meta_attr_value meta_attr_unit meta_id create_ts modify_ts",
-        "ATTR_NAME ATTR_VALUE ATTR_UNITS ATTR_ID CREATE_TIME MODIFY_TIME")  # fmt: skip
+COLUMNS_OF = {
+    ("ZONE", "R_ZONE_MAIN"): (
+        "ID=zone_id NAME=zone_name TYPE=zone_type_name CONNECTION=zone_conn_string COMMENT=r_comment "
+        "CREATE_TIME=create_ts MODIFY_TIME=modify_ts"
+    ),
+    ("USER", "R_USER_MAIN"): (
+        "ID=user_id NAME=user_name TYPE=user_type_name ZONE=zone_name INFO=user_info COMMENT=r_comment "
+        "CREATE_TIME=create_ts MODIFY_TIME=modify_ts"
+    ),
+    ("RESC", "R_RESC_MAIN"): (
+        "ID=resc_id NAME=resc_name ZONE_NAME=zone_name TYPE_NAME=resc_type_name CLASS_NAME=resc_class_name "
+        "HOSTNAME=resc_net VAULT_PATH=resc_def_path FREE_SPACE=free_space FREE_SPACE_TIME=free_space_ts "
+        "INFO=resc_info COMMENT=r_comment STATUS=resc_status CREATE_TIME=create_ts MODIFY_TIME=modify_ts "
+        "CHILDREN=resc_children CONTEXT=resc_context PARENT_ID=resc_parent PARENT_CONTEXT=resc_parent_context"
+    ),
+    ("DATA", "R_DATA_MAIN"): (
+        "ID=data_id COLL_ID=coll_id NAME=data_name REPL_NUM=data_repl_num VERSION=data_version "
+        "TYPE_NAME=data_type_name SIZE=data_size PATH=data_path REPL_STATUS=data_is_dirty STATUS=data_status "
+        "CHECKSUM=data_checksum EXPIRY=data_expiry_ts MAP_ID=data_map_id COMMENTS=r_comment "
+        "ACCESS_TIME=access_ts CREATE_TIME=create_ts MODIFY_TIME=modify_ts MODE=data_mode RESC_ID=resc_id "
+        "RESC_HIER=resc_hier"
+    ),
+    ("COLL", "R_COLL_MAIN"): (
+        "ID=coll_id NAME=coll_name PARENT_NAME=parent_coll_name MAP_ID=coll_map_id "
+        "INHERITANCE=coll_inheritance COMMENTS=r_comment CREATE_TIME=create_ts MODIFY_TIME=modify_ts "
+        "TYPE=coll_type INFO1=coll_info1 INFO2=coll_info2"
+    ),
+    ("GROUP", "R_USER_GROUP"): ("ID=group_user_id MEMBER_ID=user_id"),
+}
+META = (
+    "ATTR_NAME=meta_attr_name ATTR_VALUE=meta_attr_value ATTR_UNITS=meta_attr_unit ATTR_ID=meta_id "
+    "CREATE_TIME=create_ts MODIFY_TIME=modify_ts"
+)
 ACCESS = (("PERM_ID", "oa", "access_type_id"), ("PERM_NAME", "t", "token_name"), ("USER_ID", "oa", "user_id"),
           ("USER_NAME", "u", "user_name"), ("USER_ZONE", "u", "zone_name"))  # fmt: skip
+
+KEYS = {"R_DATA_MAIN": "data_id", "R_COLL_MAIN": "coll_id", "R_RESC_MAIN": "resc_id", "R_USER_MAIN": "user_id"}
 
 
 @dataclass(frozen=True)
@@ -50,24 +63,27 @@ class Column:
     owner: str = ""
 
 
+def named(pairs: str) -> list[list[str]]:
+    """Keys and columns of a line of `KEY=column`."""
+    return [pair.split("=") for pair in pairs.split()]
+
+
 def _columns() -> dict[str, Column]:
     found = {}
-    for prefix, (table, names, keys) in TABLE_OF.items():
-        for key, name in zip(keys.split(), names.split(), strict=True):
+    for (prefix, table), pairs in COLUMNS_OF.items():
+        for key, name in named(pairs):
             found[f"{prefix}_{key}"] = Column(table, name)
-    for prefix in ("DATA", "COLL", "RESC", "USER"):
-        for key, name in zip(META[1].split(), META[0].split(), strict=True):
-            found[f"META_{prefix}_{key}"] = Column("R_META_MAIN", name, f"mm{prefix[0].lower()}", TABLE_OF[prefix][0])
+        for key, name in named(META) if table in KEYS else ():
+            found[f"META_{prefix}_{key}"] = Column("R_META_MAIN", name, f"mm{prefix[0].lower()}", table)
     tables = {"oa": "R_OBJT_ACCESS", "t": "R_TOKN_MAIN", "u": "R_USER_MAIN"}
     for prefix in ("DATA", "COLL"):
         for key, alias, name in ACCESS:
-            column = Column(tables[alias], name, f"p{prefix[0].lower()}{alias}", TABLE_OF[prefix][0])
+            column = Column(tables[alias], name, f"p{prefix[0].lower()}{alias}", f"R_{prefix}_MAIN")
             found[f"{prefix}_ACCESS_{key}"] = column
     return found
 
 
 COLUMNS = _columns()
-KEYS = {"R_DATA_MAIN": "data_id", "R_COLL_MAIN": "coll_id", "R_RESC_MAIN": "resc_id", "R_USER_MAIN": "user_id"}
 JOINS = {
     frozenset({"R_COLL_MAIN", "R_DATA_MAIN"}): {"": "coll_id"},
     frozenset({"R_DATA_MAIN", "R_RESC_MAIN"}): {"": "resc_id"},

@@ -1,7 +1,7 @@
 """AVUs: add, set, remove, change and copy one by one, and several at once or none.
 
-Lengths are counted in characters on writing, as the server does, so a value may be stored that no page of a general query
-can carry. Any character but NUL is stored.
+Lengths are counted in characters on writing, as the server does, so a value may be stored that no page of a general
+query can carry. Any character but NUL is stored.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def replace(catalogue: Catalogue, object_id: int, avu: Avu) -> None:
     """Make the value the only one of its name; a single older one keeps its time of creation."""
     check(avu)
     older = catalogue.rows(
-        "select meta_id from r_objt_metamap o join r_meta_main m using(meta_id) where object_id = ? and meta_attr_name = ?",
+        "select meta_id from r_objt_metamap o join r_meta_main m using(meta_id) "
+        "where object_id = ? and meta_attr_name = ?",
         object_id,
         avu[0],
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from irods_zone import access, resources
 from irods_zone.catalogue import Actor, Catalogue, Replica, split, timestamp
 from irods_zone.errors import Code, IrodsError, refuse
+from irods_zone.wire import string_reply
 
 WRONLY, RDWR, CREATE, TRUNCATE = 1, 2, 64, 512
 GOOD, STALE, INTERMEDIATE, LOCKED = "1", "0", "2", "4"
@@ -77,7 +79,9 @@ def open_object(
             return start_writing(catalogue, tokens, replica, path, flags, options, [])
         needed = access.MODIFY_OBJECT if writes else access.READ_OBJECT
         access.require(catalogue, actor, replicas[0].data_id, needed, f"{'write' if writes else 'read'} {path}")
-        replica = choose(catalogue, replicas, options)
+        replica = (
+            writable(catalogue, actor, replicas, flags, options) if writes else choose(catalogue, replicas, options)
+        )
         token = options.get("replicaToken", "")
         if writes and token:
             if not tokens.fits(token, replica):
@@ -116,6 +120,23 @@ def choose(catalogue: Catalogue, replicas: list[Replica], options: dict[str, str
     return next((each for each in wanted if each.status == GOOD), wanted[0])
 
 
+def writable(
+    catalogue: Catalogue, actor: Actor, replicas: list[Replica], flags: int, options: dict[str, str]
+) -> Replica:
+    """The replica to write: on the resource that the client names, where a new one is made if it may create."""
+    wanted = options.get("rescName") or options.get("destRescName")
+    if not wanted or "resc_hier" in options or "replNum" in options:
+        return choose(catalogue, replicas, options)
+    try:
+        return choose(catalogue, replicas, {"rescName": wanted})
+    except IrodsError as error:
+        if error.code != Code.SYS_REPLICA_INACCESSIBLE or not flags & CREATE:
+            raise
+    first, number = replicas[0], max(each.number for each in replicas) + 1
+    resource = resources.for_new_replica(catalogue, {"rescName": wanted})
+    return add_replica(catalogue, actor, first.data_id, number, (first.coll_id, first.name), resource)
+
+
 def start_writing(
     catalogue: Catalogue, tokens: Tokens, replica: Replica, path: str, flags: int, options: dict[str, str],
     replicas: list[Replica]
@@ -140,7 +161,7 @@ def create_replica(catalogue: Catalogue, actor: Actor, path: str, options: dict[
     """Enter a new object with one empty replica; its status is that of a replica being written."""
     parent_path, name = split(path)
     if not name:
-        raise IrodsError(Code.USER_INPUT_PATH_ERR, f"{path!r} names no data object")
+        raise IrodsError(Code.SYS_INVALID_FILE_PATH, f"{path!r} names no data object")
     if catalogue.collection(path):
         raise IrodsError(Code.CAT_NAME_EXISTS_AS_COLLECTION, f"{path!r} is a collection")
     parent = catalogue.collection(parent_path)
@@ -258,7 +279,7 @@ def checksum(catalogue: Catalogue, actor: Actor, path: str, options: dict[str, s
     access.require(catalogue, actor, replicas[0].data_id, access.READ_OBJECT, f"read {path}")
     chosen = replicas if "ChksumAll" in options else [choose(catalogue, replicas, options)]
     if "verifyChksum" in options:
-        verify(chosen)
+        verify(chosen if {"replNum", "rescName"} & options.keys() else replicas)
         return ""
     found = ""
     for each in chosen:
@@ -273,12 +294,18 @@ def checksum(catalogue: Catalogue, actor: Actor, path: str, options: dict[str, s
 
 
 def verify(replicas: list[Replica]) -> None:
-    """Raise where the bytes of a replica do not have the registered checksum."""
+    """Raise with a list of the replicas whose bytes do not have the registered checksum, or that have none."""
+    found = []
     for each in replicas:
-        actual = checksum_of(each.file)
-        if each.checksum != actual:
-            text = f"replica {each.number}: registered {each.checksum or 'no checksum'}, computed {actual}"
-            raise IrodsError(Code.CHECK_VERIFICATION_RESULTS, text)
+        if not each.checksum:
+            text = f"No checksum available for replica [{each.number}]."
+            found.append({"error_code": int(Code.CAT_NO_CHECKSUM_FOR_REPLICA), "message": text, "severity": "warning"})
+        elif each.checksum != (actual := checksum_of(each.file)):
+            text = f"Replica [{each.number}]: registered {each.checksum}, computed {actual}"
+            found.append({"error_code": int(Code.USER_CHKSUM_MISMATCH), "message": text, "severity": "error"})
+    if found:
+        body = string_reply(json.dumps(found))
+        raise IrodsError(Code.CHECK_VERIFICATION_RESULTS, body=body)
 
 
 def unlink(catalogue: Catalogue, actor: Actor, path: str, options: dict[str, str], unregister: bool = False) -> None:
@@ -369,9 +396,9 @@ def check_free(catalogue: Catalogue, actor: Actor, path: str) -> None:
 def copy(catalogue: Catalogue, actor: Actor, tokens: Tokens, paths: tuple[str, str], options: dict[str, str]) -> None:
     """Copy bytes (not AVUs) from the first path to the second; overwrites only if forced."""
     source, target = paths
-    origin = catalogue.replicas(source)
-    if not origin:
-        raise IrodsError(Code.USER_INPUT_PATH_ERR, f"data object {source!r} does not exist")
+    relative = [each for each in paths if not each.startswith("/")]
+    if relative or not catalogue.replicas(source):
+        raise IrodsError(Code.USER_INPUT_PATH_ERR, f"copy from {source!r} to {target!r}: no such data object or path")
     if catalogue.replicas(target) and "forceFlag" not in options:
         raise IrodsError(Code.OVERWRITE_WITHOUT_FORCE_FLAG, f"{target!r} exists")
     reading = open_object(catalogue, actor, tokens, source, 0, {})

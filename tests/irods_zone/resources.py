@@ -1,6 +1,6 @@
 """Storage resources: where replicas lie, and the trees that resources form.
 
-Only `unixfilesystem` stores; any other type passes on to its first child.
+`unixfilesystem` stores and `passthru` passes on to its child; any other type is refused.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from irods_zone.catalogue import Catalogue, timestamp
-from irods_zone.errors import Code, IrodsError
+from irods_zone.errors import Code, IrodsError, refuse
 
 DEFAULT = "demoResc"
 
@@ -28,6 +28,8 @@ def add(catalogue: Catalogue, name: str, kind: str, place: str, context: str = "
     """Enter a resource; `place` is host and folder with a colon between."""
     if catalogue.value("select 1 from r_resc_main where resc_name = ?", name):
         raise IrodsError(Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME, f"resource {name!r} exists")
+    if kind not in ("unixfilesystem", "passthru"):
+        raise refuse(f"a resource of type {kind!r}", Code.SYS_INVALID_RESC_TYPE)
     host, _, folder = place.partition(":")
     now = timestamp()
     catalogue.execute(

@@ -74,16 +74,18 @@ def write_objects(catalogue: Catalogue, actor: Actor, plan: Population, coll_ids
     """Rows of the objects and of their owner's permission."""
     resource, now = resources.for_new_replica(catalogue, {}), timestamp()
     catalogue.execute_many(
-        "insert into r_data_main(data_id, data_repl_num, coll_id, data_name, data_size, resc_name, data_path, data_checksum, "
-        "data_owner_name, data_owner_zone, create_ts, modify_ts, access_ts, resc_hier, resc_id) "
+        "insert into r_data_main(data_id, data_repl_num, coll_id, data_name, data_size, resc_name, data_path, "
+        "data_checksum, data_owner_name, data_owner_zone, create_ts, modify_ts, access_ts, resc_hier, resc_id) "
         "values(?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            (plan.first_id + index, coll_ids[index % plan.collections], plan.name(index), plan.size(index), resource.name,
-             str(resource.vault / plan.name(index)), "", actor.name, actor.zone, now, now, now, resource.hierarchy,
-             resource.resc_id)
+            (
+                *(plan.first_id + index, coll_ids[index % plan.collections], plan.name(index), plan.size(index)),
+                *(resource.name, str(resource.vault / plan.name(index)), "", actor.name, actor.zone, now, now, now),
+                *(resource.hierarchy, resource.resc_id),
+            )
             for index in range(plan.objects)
         ),
-    )  # fmt: skip
+    )
     catalogue.execute_many(
         "insert into r_objt_access values(?, ?, ?, ?, ?)",
         ((plan.first_id + index, actor.user_id, access.OWN, now, now) for index in range(plan.objects)),
@@ -92,7 +94,8 @@ def write_objects(catalogue: Catalogue, actor: Actor, plan: Population, coll_ids
 
 def write_avus(catalogue: Catalogue, plan: Population) -> None:
     """Rows of the triples, equal ones once, and of what they belong to."""
-    now, ids = timestamp(), {}
+    now = timestamp()
+    ids: dict[tuple[str, str, str], int] = {}
     first = catalogue.reserve_ids(plan.objects * plan.avus)
     for index in range(plan.objects):
         for place in range(plan.avus):

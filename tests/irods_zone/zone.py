@@ -29,7 +29,7 @@ class Zone:
     """
 
     def __init__(
-        self, folder: Path, *, host: str = "127.0.0.1", port: int = 0, zone: str = "tempZone", user: str = "rods",
+        self, folder: Path, *, host: str = "localhost", port: int = 0, zone: str = "tempZone", user: str = "rods",
         password: str = "rods"
     ) -> None:  # fmt: skip
         self.folder, self.zone, self.user, self.password = folder, zone, user, password
