@@ -38,8 +38,15 @@ class Records:
     Steps: `blur` (each row; image and PSF to a store), `spots` (each row; store to a table), `link` (each series).
     """
 
-    def __init__(self, root: Path, *, raw: str = "data/{}.tif", tools: dict[str, str] | None = None) -> None:
-        self.root, self.raw = root, raw
+    def __init__(
+        self,
+        root: Path,
+        *,
+        raw: str = "data/{}.tif",
+        psf: str = "config/psf.tif",
+        tools: dict[str, str] | None = None,
+    ) -> None:
+        self.root, self.raw, self.psf = root, raw, psf
         self.tools = {"blur": "blur", "spots": "spots", "link": "link"} | (tools or {})
         self.programs = dict.fromkeys(self.tools, "1.5")
         self.values: dict[str, list[Entity]] = {step: [] for step in self.tools}
@@ -55,7 +62,7 @@ class Records:
         self.write("workflow/Snakefile", "rule all:\n")
         self.write("config/config.yaml", "pipeline: p\n")
         self.write("config/pipelines/p.yaml", "name: p\n")
-        self.write("config/psf.tif", "psf")
+        self.write(psf, "psf")
         rows = [f"r{i}\t{raw.format(f'r{i}')}\ttiff\ts{i // 2}\t{i % 2}\tw{i}" for i in range(4)]
         self.write("config/samples.tsv", "\n".join(["id\tpath\tformat\tseries\tt\tword", *rows]) + "\n")
         for i in range(4):
@@ -95,7 +102,7 @@ class Records:
 
     def plan(self) -> None:
         sheet = {"from": "sheet", "column": "path", "facts": []}
-        psf = {"from": "file", "path": "config/psf.tif", "facts": []}
+        psf = {"from": "file", "path": self.psf, "facts": []}
         store = {"from": "step", "step": "blur", "port": "image", "file": "image.ome.zarr", "facts": []}
         table = {"from": "step", "step": "spots", "port": "points", "file": "points.csv", "facts": []}
         wires: dict[str, Entity] = {
@@ -123,7 +130,7 @@ class Records:
         store = {"port": "image", "path": f"results/{unit}/blur/image.ome.zarr", **facts}
         if step == "blur":
             raw = {"port": "image", "path": self.raw.format(unit), **facts}
-            return [raw, {"port": "psf", "path": "config/psf.tif", **facts}], [store]
+            return [raw, {"port": "psf", "path": self.psf, **facts}], [store]
         if step == "spots":
             return [store], [{"port": "points", "path": f"results/{unit}/spots/points.csv", **facts}]
         rows = [f"r{2 * int(unit[1:]) + i}" for i in range(2)]
@@ -640,6 +647,35 @@ def test_files_outside_the_study_are_told_by_their_names_in_the_crate(tmp_path: 
     told = crate["#job/blur/r0"]["description"]
     assert told == "prog raw/r0.tif --in=raw/r0.tif results/r0/x '--psf=…/psf.tif' https://a.org/b/c"
     assert str(tmp_path) not in crate.text
+
+
+def test_a_shared_file_outside_the_study_is_told_by_its_name_in_the_crate(tmp_path: Path) -> None:
+    records = Records(tmp_path / "study", psf=f"{tmp_path}/disk/psf.tif")
+    records.all_done(argv=["prog", records.psf])
+    crate = records.crate(tmp_path / "out")
+    sound(crate)
+    psf = ids(crate["#job/blur/r0"]["object"])[1]
+    assert psf.startswith("inputs/")
+    assert crate["#job/blur/r0"]["description"] == f"prog {psf}"
+    assert f"#workflow-input-file-{psf}" in ids(crate[psf]["exampleOfWork"])
+    assert str(tmp_path) not in crate.text
+    assert third_party.run_crate(crate.folder) == []
+
+
+def test_a_file_that_the_study_does_not_know_keeps_its_name_alone(records: Records, tmp_path: Path) -> None:
+    records.job("blur", "r0", inputs=[{"port": "image", "path": "/disk/secret/other.tif", "sha256": SHA}])
+    crate = records.crate(tmp_path / "out")
+    sound(crate)
+    told = crate[ids(crate["#job/blur/r0"]["object"])[0]]
+    assert (told["@type"], told["name"].split("/")[1:], told["sha256"]) == ("CreativeWork", ["other.tif"], SHA)
+    assert "secret" not in crate.text
+
+
+def test_what_one_step_makes_for_another_is_no_input_of_the_run(records: Records, tmp_path: Path) -> None:
+    records.all_done()
+    read = ids(records.crate(tmp_path / "out")["#workflow-run"]["object"])
+    assert [name for name in read if not name.startswith(("#param-", "config/"))] == [f"raw/r{i}.tif" for i in range(4)]
+    assert len(read) == len(set(read))
 
 
 def test_two_authors_may_share_an_organisation(records: Records, tmp_path: Path) -> None:

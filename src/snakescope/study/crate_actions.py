@@ -16,6 +16,7 @@ from snakescope.study.crate_words import (
     container,
     counted,
     local_id,
+    nested_id,
     short_digest,
     time,
     unit_code,
@@ -92,7 +93,7 @@ class Actions:
             "resourceUsage": refs(self._usage(record)),
             **self._environment(record.environment),
         }
-        name = "#job/" + local_id(record.step)[1:] + "/" + local_id(record.unit)[1:]
+        name = nested_id("job", record.step, record.unit)
         self._graph.add(name, terms.MADE if results else terms.MADE_NOTHING, properties)
         self.all.add(name)
         if record.step not in self._steps:
@@ -160,7 +161,7 @@ class Actions:
             "value": amount,
             "unitCode": {"@id": terms.QUDT + measure.unit},
         }
-        name = f"#usage/{local_id(record.step)[1:]}/{local_id(record.unit)[1:]}/{measure.key}"
+        name = nested_id("usage", record.step, record.unit, measure.key)
         return self._graph.add(name, "PropertyValue", properties)
 
     def _meaning(self, key: str) -> str:
@@ -177,7 +178,9 @@ class Actions:
             return {"containerImage": {"@id": self._graph.add_once(name, "ContainerImage", facts)}}
         if kind is None:
             return {}
-        key, text = (terms.CONDA, environment["name"]) if kind == "conda" else (terms.HOST, kind)
+        key, text = (
+            (terms.CONDA, environment["name"]) if kind == "conda" and environment.get("name") else (terms.HOST, kind)
+        )
         properties = {
             "name": terms.MEANINGS[key][0],
             "propertyID": {"@id": self._meaning(key)},

@@ -29,6 +29,11 @@ def local_id(*parts: str) -> str:
     return "#" + "-".join(quote(part) for part in parts)
 
 
+def nested_id(*parts: str) -> str:
+    """Id of one of many things that are described here: ``#job/deskew/r1``."""
+    return "#" + "/".join(quote(part, safe="") for part in parts)
+
+
 def short_digest(value: Any) -> str:
     """Twelve hexadecimal digits that stand for a JSON value."""
     text = json.dumps(value, sort_keys=True)
