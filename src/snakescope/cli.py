@@ -247,7 +247,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         print(verification_text(found))
         if rerun:
             print(rerun_text(rerun))
-    return 0 if found.sound and (rerun is None or rerun.sound) else 1
+    return 0 if found.sound and (rerun is None or rerun.reproduced) else 1
 
 
 def _add_demo(commands: Any) -> None:

@@ -123,8 +123,18 @@ class Study:
             status = f"http://schema.org/{'Failed' if failed else 'Completed'}ActionStatus"
             graph.append({"@id": f"#job/{step}/{unit}", "@type": "ActivateAction" if failed else "CreateAction",
                           "endTime": end, "instrument": {"@id": "https://example.org/tool"},
-                          "object": [{"@id": "raw/a.tif"}], "actionStatus": status})  # fmt: skip
+                          "object": [{"@id": "raw/a.tif"}], "actionStatus": status,
+                          **({"error": "no spots"} if failed else {})})  # fmt: skip
+        graph += self.upper_actions()
         return graph
+
+    def upper_actions(self) -> list[dict[str, Any]]:
+        jobs: dict[str, list[dict[str, str]]] = {}
+        for step, unit, *_ in [*JOBS, FAILED]:
+            jobs.setdefault(step, []).append({"@id": f"#job/{step}/{unit}"})
+        controls = [{"@id": f"#step/{step}", "@type": "ControlAction", "object": ids} for step, ids in jobs.items()]
+        engine = {"@id": "#engine", "@type": "OrganizeAction", "object": [{"@id": item["@id"]} for item in controls]}
+        return [*controls, engine]
 
     def write_crate(self, entities: list[dict[str, Any]]) -> None:
         lines = ",\n".join(json.dumps(entity) for entity in entities)
@@ -254,7 +264,7 @@ def test_names_in_the_crate_may_be_quoted(study: Study) -> None:
         entities["raw/a.tif"] |= part
         entities["./"]["hasPart"][0] = part
         for entity in entities.values():
-            if "object" in entity:
+            if entity["@id"].startswith("#job"):
                 entity["object"] = [part]
 
     study.edit_crate(quote)
@@ -505,6 +515,22 @@ CRATES: dict[str, tuple[Mutation, str]] = {
     "the crate describes no root": (
         lambda s: s.edit_crate(lambda e: act(e, "./", **{"@id": "https://example.org/x"})),
         "there is no entity './'",
+    ),
+    "no engine ran the steps": (
+        lambda s: s.edit_crate(lambda e: e.pop("#engine")),
+        "no OrganizeAction says which engine ran the steps",
+    ),
+    "a step belongs to no engine": (
+        lambda s: s.edit_crate(lambda e: e["#engine"]["object"].pop(0)),
+        "belongs to no run of the engine",
+    ),
+    "a job belongs to no step": (
+        lambda s: s.edit_crate(lambda e: e[f"#step/{FAILED[0]}"]["object"].pop()),
+        "belongs to no step (ControlAction)",
+    ),
+    "a failed job does not say why": (
+        lambda s: s.edit_crate(lambda e: e[f"#job/{FAILED[0]}/{FAILED[1]}"].pop("error")),
+        "has failed and does not say why",
     ),
     "the crate is no JSON": (lambda s: s.edit(METADATA, lambda t: t[:-40]), "is no run crate (Unterminated"),
     "the crate has no graph": (lambda s: s.edit(METADATA, lambda t: "{}"), "is no run crate (it has no list '@graph')"),

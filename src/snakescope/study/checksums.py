@@ -10,6 +10,7 @@ from snakescope.study.inventory import Inventory, Job, StudyFile
 from snakescope.study.tree import CRATE
 
 NAME = "checksums.sha256"
+BIA_CRATE = "bia-crate"
 
 
 class Checksums:
@@ -38,9 +39,10 @@ class Checksums:
 
     def finish(self) -> None:
         """Add the files that describe the study, and close."""
-        for path in sorted(self.folder.iterdir()):
-            if path.is_file() and path.name != NAME:
-                self._out.write(line(digest(path), path.name))
+        for folder in (self.folder, self.folder / BIA_CRATE):
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if path.is_file() and not path.is_symlink() and path.name != NAME:
+                    self._out.write(line(digest(path), path.relative_to(self.folder).as_posix()))
         self._out.close()
 
     def _write(self, file: StudyFile) -> None:

@@ -16,14 +16,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from snakescope.errors import Problem
+from snakescope.study.verify_actions import JOBS, Actions
 from snakescope.study.verify_files import CHECKSUMS, CRATE, EXPORT_AGAIN, FOLDER, METADATA, Files, is_plain, shown
 
 _WHERE = f"{FOLDER}/{METADATA}"
 _ROOT = "./"
 # Ids of things outside of the crate, which nothing in it needs to describe.
 _OUTSIDE = re.compile(r"(https?://|urn:)\S+", re.IGNORECASE)
-# A job that has left something, and one that has not.
-_JOB = {"CreateAction", "ActivateAction"}
 _TOLD_STEP = 1000
 
 
@@ -60,6 +59,7 @@ class _Check:
         self.parts: set[str] = set()
         self.other_parts: set[str] = set()
         self.main: str | None = None
+        self.shape = Actions()
         self.actions: Counter[tuple[str | None, bool, str | None]] = Counter()
 
     def run(self) -> Crate:
@@ -98,7 +98,8 @@ class _Check:
             if reference not in self.ids and not _OUTSIDE.fullmatch(reference):
                 self.pending.setdefault(reference, id_)
         types = _listed(entity.get("@type"))
-        if _JOB & set(types):
+        self.shape.take(id_, types, entity)
+        if JOBS & set(types):
             failed = "Failed" in str(entity.get("actionStatus"))
             self.actions[_first_id(entity.get("instrument")), failed, _time(entity.get("endTime"))] += 1
         if id_ == _ROOT:
@@ -163,6 +164,8 @@ class _Check:
                 self.pending.pop(id_, None)
         for reference, referrer in self.pending.items():
             self._tell(f"{referrer!r} refers to {reference!r}, which is not described", EXPORT_AGAIN)
+        for message in self.shape.messages(self.main):
+            self._tell(message, EXPORT_AGAIN)
         named = self.parts | self.other_parts
         for name in sorted(self.files.found.keys() - named - self.files.troubled - {METADATA}):
             if name.startswith(f"{CRATE}/"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from snakescope.errors import Problem
 from snakescope.study.rerun import RerunResult
@@ -36,6 +38,17 @@ def rerun_text(result: RerunResult) -> str:
     ):
         lines += [f"{title}:", *_told(problems)] if problems else []
     return "\n".join(lines)
+
+
+def verification_to_dict(result: Verification) -> dict[str, Any]:
+    """What came of checking an export, for scripts."""
+    return {**dataclasses.asdict(result), "sound": result.sound, "problems": [str(item) for item in result.problems]}
+
+
+def rerun_to_dict(result: RerunResult) -> dict[str, Any]:
+    """What came of running jobs again, for scripts."""
+    told = {name: [str(item) for item in getattr(result, name)] for name in ("different", "changed", "not_rerun")}
+    return {**dataclasses.asdict(result), **told, "reproduced": result.reproduced}
 
 
 def _told(problems: Sequence[Problem]) -> Iterator[str]:
