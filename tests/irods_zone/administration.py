@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from irods_zone import access, auth, collections, objects, resources
+from irods_zone import access, auth, collection, objects, resources
 from irods_zone.catalogue import Actor, Catalogue, timestamp
 from irods_zone.errors import Code, IrodsError, refuse
 
@@ -76,9 +76,9 @@ def remove_user(catalogue: Catalogue, name: str) -> None:
     with catalogue.transaction():
         actor = existing_user(catalogue, name)
         for path in homes(actor):
-            if len(collections.content(catalogue, path)) > 1:
+            if len(collection.content(catalogue, path)) > 1:
                 raise IrodsError(Code.CAT_COLLECTION_NOT_EMPTY, f"{path} is not empty")
-            collections.delete(catalogue, path, unregister=False)
+            collection.delete(catalogue, path, unregister=False)
         for table in ("r_user_main", "r_user_password", "r_user_group"):
             catalogue.execute(f"delete from {table} where user_id = ?", actor.user_id)
         catalogue.execute("delete from r_user_group where group_user_id = ?", actor.user_id)

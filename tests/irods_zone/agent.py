@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from irods_zone import access, administration, auth, collections, genquery1, genquery2, metadata, objects, resources
+from irods_zone import access, administration, auth, collection, genquery1, genquery2, metadata, objects, resources
 from irods_zone.catalogue import Actor, Catalogue, Replica
 from irods_zone.errors import AgentCrashError, Code, IrodsError, refuse
 from irods_zone.genquery1 import OpenStatement, Query
@@ -332,7 +332,7 @@ class Agent:
 
     def rename(self, root: Node, _data: bytes) -> Reply:
         source, target = source_and_target(root)
-        move = collections.rename if target.integer("oprType") == RENAME_COLLECTION else objects.rename
+        move = collection.rename if target.integer("oprType") == RENAME_COLLECTION else objects.rename
         move(self._catalogue, self.actor, source.string("objPath"), target.string("objPath"))
         return Reply()
 
@@ -400,18 +400,18 @@ class Agent:
     # Collections and time
 
     def create_collection(self, root: Node, _data: bytes) -> Reply:
-        collections.create(self._catalogue, self.actor, root.string("collName"), "recursiveOpr" in root.pairs())
+        collection.create(self._catalogue, self.actor, root.string("collName"), "recursiveOpr" in root.pairs())
         return Reply()
 
     def remove_collection(self, root: Node, _data: bytes) -> Reply:
         unregister = root.integer("oprType") == UNREGISTER
-        collections.remove(self._catalogue, self.actor, root.string("collName"), root.pairs(), unregister)
+        collection.remove(self._catalogue, self.actor, root.string("collName"), root.pairs(), unregister)
         return Reply()
 
     def touch(self, root: Node, _data: bytes) -> Reply:
         request = root.json()
         with self._catalogue.transaction():
-            collections.touch(
+            collection.touch(
                 self._catalogue,
                 self.actor,
                 self._server.tokens,

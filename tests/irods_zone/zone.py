@@ -9,7 +9,7 @@ from types import TracebackType
 
 from irods import password_obfuscation
 
-from irods_zone import access, administration, collections, metadata, objects, resources, synthetic
+from irods_zone import access, administration, collection, metadata, objects, resources, synthetic
 from irods_zone.catalogue import Actor, Catalogue, Replica
 from irods_zone.faults import Faults
 from irods_zone.server import Call, Server
@@ -160,7 +160,7 @@ class Zone:
 
     def make_collection(self, path: str) -> None:
         """Make a collection and those above it."""
-        collections.create(self.catalogue, self.admin, path, parents=True)
+        collection.create(self.catalogue, self.admin, path, parents=True)
 
     def put(
         self, path: str, content: bytes = b"", avus: list[tuple[str, str, str]] | None = None, checksum: bool = True
