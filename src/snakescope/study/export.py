@@ -181,7 +181,8 @@ def prepare(
         With everything that is missing or wrong.
     """
     problems: list[Problem] = []
-    spec = _collect(problems, lambda: read_spec(root)) or StudySpec.model_validate({"schema": 1})
+    typed = _collect(problems, lambda: read_spec(root))
+    spec = typed or StudySpec.model_validate({"schema": 1})
     plan = Plan.read(pipeline, sheet_path, root)
     sheet = plan.sheet
     open_rows = [row for row in sheet.rows if not row.sensitive]
@@ -201,11 +202,8 @@ def prepare(
         title_of_pipeline=shared.compiled["title"],
         method_titles=methods,
     )
-    problems += gathered.problems
-    problems += [
-        Problem(f"{layout.STUDY_YAML}: {item.field}", f"is missing; {item.known_by} should know", item.how)
-        for item in gathered.missing
-    ]
+    if typed:  # what a file that cannot be read leaves open is not missing
+        problems += [*gathered.problems, *_missing(gathered)]
     inventory = survey(
         root,
         shared,
@@ -223,6 +221,13 @@ def prepare(
     if problems:
         raise InputError(_capped(problems, root))
     return gathered, inventory
+
+
+def _missing(gathered: Gathered) -> list[Problem]:
+    return [
+        Problem(f"{layout.STUDY_YAML}: {item.field}", f"is missing; {item.known_by} should know", item.how)
+        for item in gathered.missing
+    ]
 
 
 def _collect(problems: list[Problem], read: Callable[[], StudySpec]) -> StudySpec | None:
