@@ -122,7 +122,7 @@ class Agent:
         except Exception as failure:
             logger.exception("connection %d: call %d fails inside the test zone", self._number, api)
             self._server.failures.append(f"call {api}: {failure!r}")
-            reply, error = Reply(Code.SYS_INTERNAL_ERR), error_stack(Code.SYS_INTERNAL_ERR, repr(failure))
+            reply, error = Reply(Code.SYS_LIBRARY_ERROR), error_stack(Code.SYS_LIBRARY_ERROR, repr(failure))
         self._server.note(self._number, api, self._actor, reply.status)
         self._server.faults.before_reply()
         self._channel.send("RODS_API_REPLY", reply.status, reply.message, error, reply.data)
