@@ -228,6 +228,16 @@ def test_all_that_is_wrong_with_the_data_is_told_at_once(demo_copy: Path) -> Non
         assert re.search(pattern, told), f"{pattern}\nnot in\n{told}"
 
 
+def test_lint_says_what_is_missing_and_what_fills_itself(demo_copy: Path) -> None:
+    complete = snakescope("lint", cwd=demo_copy)
+    assert (complete.returncode, complete.stderr) == (0, "")
+    assert "REMBI: 39 (76 %) of 51 fields fill themselves, 12 are typed, none is missing" in complete.stdout
+    shutil.copyfile(layout.assets() / layout.STUDY_YAML, demo_copy / layout.STUDY_YAML)
+    empty = snakescope("lint", cwd=demo_copy)
+    assert empty.returncode == 0, "a run needs none of it"
+    assert re.search(r"10 are missing:\n  title +the principal investigator should know\n", empty.stdout)
+
+
 def test_missing_metadata_are_named_with_who_should_know(demo_copy: Path) -> None:
     shutil.copyfile(layout.assets() / layout.STUDY_YAML, demo_copy / layout.STUDY_YAML)
     told = messages(demo_copy)
@@ -266,7 +276,7 @@ def test_files_of_somebody_else_are_not_replaced(demo_copy: Path) -> None:
 @pytest.mark.parametrize("command", ["export", "verify"])
 @pytest.mark.parametrize("trouble", ["no study", "no sheet", "no rules", "broken record", "no study.yaml"])
 def test_bad_input_is_one_message_and_no_traceback(demo_copy: Path, command: str, trouble: str) -> None:
-    change = {
+    change: dict[str, Callable[[], object]] = {
         "no study": lambda: shutil.rmtree(demo_copy / "config"),
         "no sheet": lambda: (demo_copy / layout.SHEET).unlink(),
         "no rules": lambda: shutil.rmtree(demo_copy / "rules"),

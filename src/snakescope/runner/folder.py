@@ -240,7 +240,8 @@ def _rembi(root: Path, pipeline: Pipeline, sheet: Sheet) -> list[str]:
         return [f"REMBI: there is no {layout.STUDY_YAML}; `snakescope init {root}` writes one"]
     from snakescope.study.report import rembi_lines  # its libraries are needed for nothing else here
 
-    methods = [step.tool.spec.rembi.title for step in pipeline.steps.values() if step.tool.spec.rembi]
+    specs = {name: step.tool.spec for name, step in pipeline.steps.items()}
+    methods = {name: spec.rembi.title if spec.rembi else spec.name for name, spec in specs.items()}
     return rembi_lines(root, sheet, pipeline.spec.title, methods)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from snakescope import layout
 from snakescope.study.describe import describe_geometry
 from snakescope.study.entries import Entry
 from snakescope.study.inventory import Inventory, StepSurvey
 from snakescope.study.model import RAW, RUN, Association, Dataset, Origin, Study
 from snakescope.study.sources import Gathered
-from snakescope.study.spec import DatasetSpec
+from snakescope.study.spec import DatasetSpec, StudySpec
 
 
 def build_study(name: str, gathered: Gathered, inventory: Inventory) -> Study:
@@ -48,7 +49,7 @@ def build_study(name: str, gathered: Gathered, inventory: Inventory) -> Study:
         grants=gathered.grants,
         publications=gathered.publications,
         links=gathered.links,
-        origins=(*gathered.origins, *_origins(datasets, gathered)),
+        origins=(*gathered.origins, *dataset_origins([dataset.key for dataset in datasets], spec)),
     )
 
 
@@ -113,13 +114,15 @@ def _unique_names(datasets: Iterator[Dataset]) -> Iterator[Dataset]:
         yield dataclasses.replace(dataset, name=name)
 
 
-def _origins(datasets: tuple[Dataset, ...], gathered: Gathered) -> Iterator[Origin]:
-    for dataset in datasets:
-        typed = gathered.spec.datasets.get(dataset.key, DatasetSpec())
+def dataset_origins(keys: Iterable[str], spec: StudySpec) -> Iterator[Origin]:
+    """Where the fields of datasets come from: the raw images (`RAW`), what steps made, the run's record (`RUN`)."""
+    for key in keys:
+        by_jobs = key not in (RAW, RUN)
+        typed = spec.datasets.get(key, DatasetSpec())
         for name, told in (("name", typed.name), ("description", typed.description)):
-            detail = "config/study.yaml" if told else "what its jobs recorded" if dataset.entry else "the sheet"
-            yield Origin(f"datasets.{dataset.key}.{name}", "study.yaml" if told else "records", detail)
-        if dataset.entry:
-            yield Origin(f"datasets.{dataset.key}.overview", "records", "what its jobs recorded")
-        yield Origin(f"datasets.{dataset.key}.associations", "sheet", "the rows its files were made from")
-        yield Origin(f"datasets.{dataset.key}.file_list", "records", "what its jobs recorded")
+            detail = layout.STUDY_YAML if told else "what its jobs record" if by_jobs else "the sheet"
+            yield Origin(f"datasets.{key}.{name}", "study.yaml" if told else "records", detail)
+        if by_jobs:
+            yield Origin(f"datasets.{key}.overview", "records", "what its jobs record")
+        yield Origin(f"datasets.{key}.associations", "sheet", "the rows its files were made from")
+        yield Origin(f"datasets.{key}.file_list", "records", "what its jobs record")

@@ -78,8 +78,9 @@ def read_spec(root: Path) -> StudySpec:
 
 def _fill_study(fill: Filler, spec: StudySpec, pipeline: str, methods: Sequence[str]) -> None:
     found = fill.found
-    found.title = fill.field("title", sheet=fill.column("study_title"), typed=spec.title)
-    found.description = fill.field("description", sheet=fill.column("study_description"), typed=spec.description)
+    for name, typed in (("title", spec.title), ("description", spec.description)):
+        how = f"Write {name}: into {layout.STUDY_YAML}, or give the sheet a column 'study_{name}'."
+        setattr(found, name, fill.field(name, sheet=fill.column(f"study_{name}"), typed=typed, how=how))
     for name in ("title", "description"):
         text = getattr(found, name)
         if text is not None and len(text) < MIN_TEXT:

@@ -202,9 +202,7 @@ def licence(text: str) -> Licence:
     address = _LICENCE_ADDRESS.fullmatch(text.strip())
     spelling = address[1].lower() if address else re.sub(r"[\s_()-]+", "", text.casefold())
     if spelling not in _BY_SPELLING:
-        raise ValueError(
-            f"{_found(text)}; expected CC0 or CC BY 4.0: the BioImage Archive takes CC0 and CC BY 4.0 only"
-        )
+        raise ValueError(f"{_found(text)}; the BioImage Archive takes CC0 and CC BY 4.0 only")
     return _BY_SPELLING[spelling]
 
 

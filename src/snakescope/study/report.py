@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from snakescope import layout
 from snakescope.errors import InputError
 from snakescope.samples import Sheet
+from snakescope.study.build import dataset_origins
 from snakescope.study.export import ExportReport, completeness
+from snakescope.study.model import RAW, RUN
 from snakescope.study.sources import Gathered
 
 SHOWN = 20
 
 
-def rembi_lines(root: Path, sheet: Sheet, title_of_pipeline: str, method_titles: Sequence[str]) -> list[str]:
+def rembi_lines(root: Path, sheet: Sheet, title_of_pipeline: str, methods: Mapping[str, str]) -> list[str]:
     """What of the study is known before an export, what is missing, and who should know it.
+
+    Parameters
+    ----------
+    root, sheet
+        Study folder and its sheet.
+    title_of_pipeline, methods
+        Title of the pipeline, and of the method of each step.
 
     Raises
     ------
     InputError
         If ``config/study.yaml`` or a column of the sheet says something that cannot be.
     """
-    gathered = completeness(root, sheet, title_of_pipeline, method_titles)
+    gathered = completeness(root, sheet, title_of_pipeline, list(methods.values()))
     if gathered.problems:
         raise InputError(gathered.problems)
-    automatic, filled = gathered.automatic
-    line = f"REMBI: {_share(automatic, filled)} of the {filled} fields that are filled were filled by themselves"
+    origins = [*gathered.origins, *dataset_origins([RAW, *methods, RUN], gathered.spec)]
+    automatic = sum(origin.source != "study.yaml" for origin in origins)
+    fields = len(origins) + len(gathered.missing)
+    line = (
+        f"REMBI: {_share(automatic, fields)} of {fields} fields fill themselves, {len(origins) - automatic} are typed"
+    )
     if not gathered.missing:
-        return [f"{line}; none is missing", *_doubts(gathered)]
-    lines = [f"{line}; {len(gathered.missing)} are missing:"]
+        return [f"{line}, none is missing", *_doubts(gathered)]
+    lines = [f"{line}, {len(gathered.missing)} are missing:"]
     width = max(len(item.field) for item in gathered.missing)
     lines += [f"  {item.field:<{width}}  {item.known_by} should know" for item in gathered.missing]
     lines.append(f"  Write them into {layout.STUDY_YAML} before you export; a run needs none of them.")

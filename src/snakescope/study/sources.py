@@ -82,11 +82,6 @@ class Gathered:
             self.titles["acquisition"][row_key(row, "acquisition", ACQUISITION)],
         )
 
-    @property
-    def automatic(self) -> tuple[int, int]:
-        """Fields that nobody had to type into ``config/study.yaml``, and all fields that are filled."""
-        return sum(origin.source != "study.yaml" for origin in self.origins), len(self.origins)
-
 
 def row_key(row: Row, kind: str, columns: Sequence[str]) -> tuple[str, ...]:
     """What tells the biosample (specimen, acquisition) of a row from others: its title, else what its columns say."""

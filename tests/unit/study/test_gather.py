@@ -254,13 +254,6 @@ def test_a_name_that_does_not_fit_its_id_is_doubted() -> None:
     assert len(found.warnings) == 1
 
 
-def test_the_share_filled_automatically_counts_what_was_not_typed() -> None:
-    found = gathered()
-    automatic, all_ = found.automatic
-    assert all_ == len(found.origins)
-    assert automatic == sum(item.source != "study.yaml" for item in found.origins) >= 2
-
-
 def test_what_the_sheet_says_of_the_study_is_checked_like_what_people_type() -> None:
     rows = [{"id": "a", "license": "WTFPL", "release_date": "tomorrow"}]
     found = gathered({k: v for k, v in COMPLETE.items() if k not in ("license", "release_date")}, rows)
