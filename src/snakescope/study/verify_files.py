@@ -15,6 +15,7 @@ from snakescope.errors import Problem
 from snakescope.record import TIMESTAMP
 
 FOLDER, CRATE, CHECKSUMS = "study", "run-crate", "checksums.sha256"
+BIA_CRATE = "bia-crate"
 METADATA = f"{CRATE}/ro-crate-metadata.json"
 EXPORT_AGAIN = "Run: snakescope export"
 _BRING_BACK = "Bring it back from where it was, or run and export again."
@@ -247,8 +248,16 @@ class Files:
                 self._walk(Path(entry.path), f"{name}/")
             elif name.startswith(f"{CRATE}/"):
                 self.report(name, "does not belong to the export: no file list names it", "Move it away.")
-            elif self.has_checksums:
+            elif self.has_checksums and not (name.startswith(f"{BIA_CRATE}/") and _links_to_crate(Path(entry.path))):
                 self.report(name, f"does not belong to the export: it is not in {CHECKSUMS}", "Move it away.")
+
+
+def _links_to_crate(path: Path) -> bool:
+    """Whether it is a link of the BIA crate to what is checked where it lies, in the run crate."""
+    if not path.is_symlink() or not path.exists():
+        return False
+    parts = path.readlink().parts
+    return parts[:2] == ("..", CRATE) and ".." not in parts[2:]
 
 
 def parse_line(text: str) -> Line | None:
