@@ -126,9 +126,14 @@ def test_what_was_derived_names_the_images_it_was_made_from(demo_study: Path) ->
     assert tracked == [f"results/cell2_ch0_stack{n:04}/deconvolve/image.ome.zarr" for n in range(8)]
 
 
-def test_exporting_twice_gives_the_same_bytes(demo_copy: Path) -> None:
+@pytest.mark.parametrize("bia_crate", [False, True])
+def test_exporting_twice_gives_the_same_bytes(demo_copy: Path, bia_crate: bool) -> None:
+    if bia_crate:
+        api.export(study=demo_copy, quiet=True, bia_crate=True)
+        assert_valid(demo_copy)
     before = state(demo_copy / FOLDER)
-    api.export(study=demo_copy, quiet=True)
+    assert ("bia-crate/file_list.tsv" in before) == bia_crate
+    api.export(study=demo_copy, quiet=True, bia_crate=bia_crate)
     assert state(demo_copy / FOLDER) == before
 
 
@@ -253,7 +258,7 @@ def test_sensitive_rows_block_the_export(demo_copy: Path) -> None:
 
 def test_nothing_of_a_sensitive_row_is_told(demo_copy: Path) -> None:
     set_cells(demo_copy, lambda index, _cells: {"sensitive": "true" if index == 3 else ""}, "sensitive")
-    report = api.export(study=demo_copy, quiet=True, leave_out_sensitive=True)
+    report = api.export(study=demo_copy, quiet=True, leave_out_sensitive=True, bia_crate=True)
     assert (report.sensitive_rows, report.left_out) == (1, 3)
     needle = b"cell1_ch0_stack0003"
     for path in (demo_copy / FOLDER).rglob("*"):
