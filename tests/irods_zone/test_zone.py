@@ -249,6 +249,15 @@ def test_like_takes_underscore_and_percent_in_names_as_wildcards(zone: Zone, ses
     assert rows(escaped) == [[f"{zone.home}/run_1/in"]]
 
 
+def test_like_minds_case_unless_the_query_says_otherwise(zone: Zone, session: iRODSSession) -> None:
+    for name in ("Image.tif", "image.tif"):
+        zone.put(f"{zone.home}/{name}")
+    pattern = Like(DataObject.name, "image%")
+    assert rows(session.query(DataObject.name).filter(pattern)) == [["image.tif"]]
+    assert session.genquery2("select DATA_NAME where DATA_NAME like 'image%'") == [["image.tif"]]
+    assert len(rows(session.query(DataObject.name, case_sensitive=False).filter(pattern))) == 2
+
+
 def test_one_condition_reaches_a_collection_and_all_below(zone: Zone, session: iRODSSession) -> None:
     for name in ("a", "a/b", "a/b/c", "ab"):
         zone.make_collection(f"{zone.home}/{name}")
@@ -513,6 +522,20 @@ def test_removed_objects_go_to_the_trash_unless_forced(zone: Zone, session: iROD
     assert rows(session.query(DataObject.name)) == [["kept"]]
 
 
+def test_removed_collections_go_to_the_trash_with_all_in_them_unless_forced(zone: Zone, session: iRODSSession) -> None:
+    for name in ("kept", "gone"):
+        zone.put(f"{zone.home}/{name}/sub/image.tif", b"x", avus=[("k", "v", "")])
+    session.collections.remove(f"{zone.home}/kept")
+    session.collections.remove(f"{zone.home}/gone", force=True)
+    assert zone.avus(f"/{zone.zone}/trash/home/rods/kept/sub/image.tif") == [("k", "v", "")]
+    assert rows(session.query(Collection.name).filter(Like(Collection.name, "%/gone%"))) == []
+    assert rows(session.query(Collection.name, DataObject.name)) == [
+        [f"/{zone.zone}/trash/home/rods/kept/sub", "image.tif"]
+    ]
+    with pytest.raises(ex.CAT_COLLECTION_NOT_EMPTY):
+        session.collections.remove(f"/{zone.zone}/trash/home/rods/kept", recurse=False, force=True)
+
+
 def test_an_object_moves_with_its_avus_and_copies_without(zone: Zone, session: iRODSSession) -> None:
     zone.put(f"{zone.home}/a", b"x", avus=[("k", "v", "")])
     session.data_objects.move(f"{zone.home}/a", f"{zone.home}/b")
@@ -586,6 +609,27 @@ def test_what_may_not_be_seen_is_not_there(zone: Zone, connect: Connect) -> None
         ann.data_objects.open(f"{zone.home}/shared/secret.tif", "r")
 
 
+def test_a_level_below_reading_shows_metadata_to_the_first_query_only(zone: Zone, connect: Connect) -> None:
+    zone.put(f"{zone.home}/image.tif", avus=[("k", "v", "")])
+    zone.make_user("ann", "ann")
+    zone.grant(zone.home, "ann", "read")
+    zone.grant(f"{zone.home}/image.tif", "ann", "read_metadata")
+    ann = connect("ann")
+    assert rows(ann.query(DataObjectMeta.value)) == [["v"]]
+    assert rows(ann.query(DataObject.name)) == []
+    assert ann.genquery2("select distinct DATA_NAME, META_DATA_ATTR_VALUE") == []
+
+
+def test_what_is_made_in_an_inheriting_collection_takes_its_permissions(zone: Zone, connect: Connect) -> None:
+    zone.make_collection(f"{zone.home}/shared")
+    zone.make_user("ann", "ann")
+    zone.put(f"{zone.home}/shared/before.tif")
+    zone.grant(f"{zone.home}/shared", "ann", "read")
+    zone.grant(f"{zone.home}/shared", "ann", "inherit")
+    zone.put(f"{zone.home}/shared/after.tif")
+    assert rows(connect("ann").query(DataObject.name)) == [["after.tif"]]
+
+
 def test_creating_takes_modify_object_on_the_collection(zone: Zone, connect: Connect) -> None:
     zone.make_collection(f"{zone.home}/shared")
     zone.make_user("ann", "ann")
@@ -624,6 +668,16 @@ def test_a_connection_is_cut_after_so_many_bytes_and_only_once(
     assert "1" not in [each.status for each in zone.replicas(path)]
     connect().data_objects.put(str(local), path)
     assert zone.read(path) == local.read_bytes()
+
+
+@pytest.mark.parametrize("n_bytes", [50_000, 150_000])
+def test_a_download_is_cut_after_so_many_bytes(zone: Zone, session: iRODSSession, tmp_path: Path, n_bytes: int) -> None:
+    zone.put(f"{zone.home}/image.tif", os.urandom(200_000))
+    session.data_objects.get(f"{zone.home}/image.tif")
+    zone.faults.drop_after(n_bytes)
+    with pytest.raises(ex.NetworkException):
+        session.data_objects.get(f"{zone.home}/image.tif", str(tmp_path / "back"))
+    assert zone.faults.dropped == 1
 
 
 def test_latency_is_added_to_every_reply(zone: Zone, session: iRODSSession) -> None:
