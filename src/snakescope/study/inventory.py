@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,8 @@ class Inventory:
         Records that belong to no row or step of the study.
     hosts
         Machines that ran jobs.
+    failed
+        Unit and step of the jobs that failed.
     """
 
     root: Path
@@ -198,6 +201,7 @@ class Inventory:
     stray: int = 0
     snakemake: set[str] = field(default_factory=set)
     hosts: set[str] = field(default_factory=set)
+    failed: set[tuple[str, str]] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     raw: dict[str, RawImage] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
@@ -251,15 +255,15 @@ class Inventory:
 
     # ------------------------------------------------------------------ the second pass
 
-    def read(self, step: str, unit: str) -> tuple[JobRecord | None, str | None]:
-        """Record of a job and why it failed; None when there is none."""
+    def read(self, step: str, unit: str, *, memory: bool = True) -> tuple[JobRecord | None, str | None]:
+        """Record of a job and why it failed; None when there is none. `memory`: whether its peak is looked up."""
         path, error = self.root / layout.record(unit, step), None
         if not path.is_file():
             path = self.root / layout.failure(unit, step)
             if not path.is_file():
                 return None, None
             error = reason(self.root / layout.log(unit, step))
-        return read_record(path, self.root), error
+        return read_record(path, self.root if memory else None), error
 
     def tells(self, record: JobRecord) -> bool:
         """Whether a record speaks of a sensitive row."""
@@ -267,8 +271,13 @@ class Inventory:
 
     def _job(self, record: JobRecord, rows: list[Row], error: str | None) -> Job:
         inputs = tuple(self._used(record, item) for item in record.inputs)
-        outputs = () if error is not None else tuple(self._output(record, item, rows) for item in record.outputs)
+        outputs = () if error is not None else self.outputs(record, rows, self.sources(record.unit, record.step))
         return Job(record, inputs, outputs, error, self.steps[record.step].submitted)
+
+    def outputs(self, record: JobRecord, rows: list[Row], sources: tuple[str, ...] = ()) -> tuple[StudyFile, ...]:
+        """What a job made; its `sources` are known when all records have been read."""
+        shared = self._row_columns(rows)
+        return tuple(self._output(record, item, shared, sources) for item in record.outputs)
 
     def _used(self, record: JobRecord, item: FileFacts) -> Used:
         type_ = record.compiled["inputs"].get(item.port, {}).get("type", "file")
@@ -278,9 +287,11 @@ class Inventory:
         facts = self.raw.get(name, item)
         return Used(item.port, name, facts.bytes, facts.sha256, type_, submitted)
 
-    def _output(self, record: JobRecord, item: FileFacts, rows: list[Row]) -> StudyFile:
+    def _output(
+        self, record: JobRecord, item: FileFacts, shared: dict[str, str], sources: tuple[str, ...]
+    ) -> StudyFile:
         port = record.compiled["outputs"][item.port]
-        columns = {"sample": record.unit, "output": item.port} | self._row_columns(rows)
+        columns = {"sample": record.unit, "output": item.port} | shared
         columns |= record.row_parameters
         columns |= _image_columns(item)
         columns |= {"bytes": _text(item.bytes), "sha256": item.sha256 or "", "created": record.ended_at or ""}
@@ -294,7 +305,7 @@ class Inventory:
             sha256=item.sha256,
             listing=item.listing,
             columns=columns,
-            sources=self.sources(record.unit, record.step),
+            sources=sources,
             type=port["type"],
             port=item.port,
             created_at=record.ended_at,
@@ -312,7 +323,7 @@ class Inventory:
         kept = {name: text for name, text in cells.items() if name in self.free_columns}
         return kept | own
 
-    @property
+    @cached_property
     def free_columns(self) -> frozenset[str]:
         """Columns of the sheet that speak of a row and not of its file."""
         facts = ("format", "axes", "shape", "dtype", "voxel_size_um", "time_step_s", "channels")

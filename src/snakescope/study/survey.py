@@ -1,4 +1,4 @@
-"""The first pass over the records: count, check, and learn names and digests."""
+"""The first pass over the records: count, check, and learn names, digests and columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from snakescope.study.inventory import (
     IMAGES,
     DatasetSurvey,
     Inventory,
-    Job,
     Progress,
     RawImage,
     StepSurvey,
@@ -77,12 +76,18 @@ def survey(
             steps[name].submitted = False
     _name_raw(found)
     _name_shared(found)
+    for row in plan.sheet.rows:
+        found.problems += _voxel_problems(found, row, voxels_of_1_um)
     jobs = list(plan.walk_units())
-    for index, (step, unit, _) in enumerate(jobs):
-        _survey_job(found, step, unit)
+    for index, (step, unit, rows) in enumerate(jobs):
+        record = _survey_job(found, step, unit)
+        if record is not None and steps[step].submitted:
+            _survey_files(found, record, rows, voxels_of_1_um)
         if progress:
             progress("reading records", index + 1, len(jobs))
-    _finish(found, jobs, voxels_of_1_um=voxels_of_1_um)
+    _survey_raw(found)
+    found.problems += _source_problems(found)
+    found.stray = _count_stray(found, jobs)
     return found
 
 
@@ -133,15 +138,16 @@ def _share(found: Inventory, path: str) -> None:
     found.shared[name] = StudyFile(name, path, RUN, folder, None, None, None, None, {}, type="file")
 
 
-def _survey_job(found: Inventory, step: str, unit: str) -> None:
+def _survey_job(found: Inventory, step: str, unit: str) -> JobRecord | None:
+    """Count a job and learn from its record, which is returned when the job is done."""
     survey_ = found.steps[step]
-    record, error = found.read(step, unit)
+    record, error = found.read(step, unit, memory=False)
     if record is None:
         survey_.pending += 1
-        return
+        return None
     if found.tells(record):
         found.left_out += 1
-        return
+        return None
     if not survey_.done and not survey_.failed:
         survey_.compiled = record.compiled
     found.reads[unit, step] = tuple((found.name(i.path), _is_image(record, i)) for i in record.inputs)
@@ -153,11 +159,13 @@ def _survey_job(found: Inventory, step: str, unit: str) -> None:
     found.snakemake.update(filter(None, [record.snakemake]))
     if error is not None:
         survey_.failed += 1
-        return
+        found.failed.add((unit, step))
+        return None
     survey_.done += 1
     entry = rembi_entry(dataclasses.replace(record, row_parameters=_columns_of(record)))
     if entry:
         survey_.entries[entry] += 1
+    return record
 
 
 def _columns_of(record: JobRecord) -> dict[str, str]:
@@ -183,31 +191,33 @@ def _learn(found: Inventory, item: FileFacts) -> None:
         found.shared[name] = dataclasses.replace(file, bytes=item.bytes, sha256=item.sha256, listing=item.listing)
 
 
-def _finish(found: Inventory, jobs: list[tuple[str, str, list[Row]]], *, voxels_of_1_um: bool) -> None:
-    """What can be said once all records are known: sources, columns, files on disk."""
-    for row in found.sheet.rows:
-        found.problems += _voxel_problems(found, row, voxels_of_1_um)
+def _survey_files(found: Inventory, record: JobRecord, rows: list[Row], voxels_of_1_um: bool) -> None:
+    """Columns of what a job made, and whether it is on disk."""
+    where = layout.record(record.unit, record.step)
+    associations = {found.association_of(row) for row in rows}
+    for file in found.outputs(record, rows):
+        dataset = found.datasets.setdefault(file.dataset, DatasetSurvey())
+        dataset.add(file)
+        dataset.associations |= associations
+        found.problems += _disk_problems(found.root, file, where)
+        found.problems += _store_problems(found.root, file, voxels_of_1_um)
+
+
+def _survey_raw(found: Inventory) -> None:
+    """The raw images, with what the records know of their bytes."""
     raw = found.datasets[RAW] = DatasetSurvey()
     for file in found.raw_files():
         raw.add(file)
         raw.associations.add(found.association_of(found.raw[file.path].row))
         found.unhashed += file.sha256 is None
         found.problems += _disk_problems(found.root, file, "config/samples.tsv")
-    rows_of = {(step, unit): rows for step, unit, rows in jobs}
-    for job in found.jobs():
-        found.problems += _source_problems(found, job)
-        if not job.submitted:
-            continue
-        for file in job.outputs:
-            dataset = found.datasets.setdefault(file.dataset, DatasetSurvey())
-            dataset.add(file)
-            dataset.associations.update(found.association_of(row) for row in rows_of[job.record.step, job.record.unit])
-            where = layout.record(job.record.unit, job.record.step)
-            found.problems += _disk_problems(found.root, file, where)
-            found.problems += _store_problems(found.root, file, voxels_of_1_um)
+
+
+def _count_stray(found: Inventory, jobs: list[tuple[str, str, list[Row]]]) -> int:
+    """Records that belong to no job of the plan."""
     expected = {layout.record(unit, step) for step, unit, _ in jobs}
-    there = (path.relative_to(found.root).as_posix() for path in (found.root / layout.RECORDS).glob("*/*.json"))
-    found.stray = sum(path not in expected for path in there)
+    there = (found.root / layout.RECORDS).glob("*/*.json")
+    return sum(layout.record(path.parent.name, path.stem) not in expected for path in there)
 
 
 def _voxel_problems(found: Inventory, row: Row, voxels_of_1_um: bool) -> Iterator[Problem]:
@@ -223,16 +233,18 @@ def _voxel_problems(found: Inventory, row: Row, voxels_of_1_um: bool) -> Iterato
         )
 
 
-def _source_problems(found: Inventory, job: Job) -> Iterator[Problem]:
-    where = layout.record(job.record.unit, job.record.step)
-    for used in job.inputs:
-        maker = made_by(used.path)
-        known = used.path in found.raw or used.path in found.shared or (maker in found.reads if maker else False)
-        if not known:
-            fix = "Bring its row or its record back, or remove this record and run again."
-            yield Problem(where, f"it was made from {used.path!r}, which is not part of the study", fix)
-    if job.error is None and job.inputs and not found.sources(job.record.unit, job.record.step):
-        yield Problem(where, "none of the images of the study is its source")
+def _source_problems(found: Inventory) -> Iterator[Problem]:
+    """Jobs that read what is not part of the study; known once all records have been read."""
+    for (unit, step), reads in found.reads.items():
+        where = layout.record(unit, step)
+        for name, _ in reads:
+            maker = made_by(name)
+            known = name in found.raw or name in found.shared or (maker in found.reads if maker else False)
+            if not known:
+                fix = "Bring its row or its record back, or remove this record and run again."
+                yield Problem(where, f"it was made from {name!r}, which is not part of the study", fix)
+        if reads and (unit, step) not in found.failed and not found.sources(unit, step):
+            yield Problem(where, "none of the images of the study is its source")
 
 
 def _disk_problems(root: Path, file: StudyFile, where: str) -> Iterator[Problem]:
