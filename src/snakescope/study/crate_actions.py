@@ -68,6 +68,7 @@ class Actions:
         self._steps: dict[str, _StepRun] = {}
         self._objects, self._results = Ids(folder, "objects"), Ids(folder, "results")
         self._read: set[str] = set()
+        self._values: dict[tuple[str, str, str, str | None], str] = {}
         self.all = Ids(folder, "actions")
 
     def job(self, job: Job) -> None:
@@ -127,6 +128,12 @@ class Actions:
         return name
 
     def _value(self, step: str, item: dict[str, Any]) -> str:
+        key = step, item["name"], repr(item["value"]), item.get("unit")
+        if key not in self._values:
+            self._values[key] = self._write_value(step, item)
+        return self._values[key]
+
+    def _write_value(self, step: str, item: dict[str, Any]) -> str:
         given, unit = value(item["value"]), item.get("unit")
         name = local_id("param", step, item["name"], short_digest([given, unit]))
         if not self._graph.has(name):

@@ -8,6 +8,7 @@ import math
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -26,12 +27,18 @@ def path_id(path: str, *, folder: bool = False) -> str:
 
 def local_id(*parts: str) -> str:
     """Id of something that is described here and is no file: ``#a-b``."""
-    return "#" + "-".join(quote(part) for part in parts)
+    return "#" + "-".join(_quoted(part, "/") for part in parts)
 
 
 def nested_id(*parts: str) -> str:
     """Id of one of many things that are described here: ``#job/deskew/r1``."""
-    return "#" + "/".join(quote(part, safe="") for part in parts)
+    return "#" + "/".join(_quoted(part, "") for part in parts)
+
+
+@lru_cache(maxsize=1024)
+def _quoted(part: str, safe: str) -> str:
+    """The names of a step, a unit and a measure come again and again."""
+    return quote(part, safe)
 
 
 def short_digest(value: Any) -> str:

@@ -320,7 +320,8 @@ class Inventory:
             cells = {name: text for name, text in tables[0].items() if all(other[name] == text for other in tables)}
         biosample, specimen, acquisition = self.association_of(rows[0])
         own = {"biosample": biosample, "specimen": specimen, "acquisition": acquisition}
-        kept = {name: text for name, text in cells.items() if name in self.free_columns}
+        free = self.free_columns
+        kept = {name: text for name, text in cells.items() if name in free}
         return kept | own
 
     @cached_property

@@ -41,7 +41,8 @@ class Tree:
     def __init__(self, folder: Path, root: Path, final: Path) -> None:
         self.crate, self.root = folder / CRATE, root
         self.final = final / CRATE
-        self._made: set[Path] = set()
+        self._made: set[str] = set()
+        self._up = os.path.relpath(root, self.final)
         self.crate.mkdir(parents=True)
 
     def run_file(self, file: StudyFile) -> None:
@@ -62,14 +63,20 @@ class Tree:
         """Nothing is left to do."""
 
     def _link(self, file: StudyFile) -> None:
-        target = self.crate / file.path
-        if target.parent not in self._made:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._made.add(target.parent)
-        here = Path(file.here)
-        if not here.is_absolute():
-            here = Path(os.path.relpath(self.root / here, (self.final / file.path).parent))
-        target.symlink_to(here)
+        folder = file.path.rpartition("/")[0]
+        if folder not in self._made:
+            (self.crate / folder).mkdir(parents=True, exist_ok=True)
+            self._made.add(folder)
+        os.symlink(self._target(file), f"{self.crate}/{file.path}")  # noqa: PTH211 - a hundred thousand of them
+
+    def _target(self, file: StudyFile) -> str:
+        """Where a link leads, as seen from where it will stand."""
+        if file.here.startswith("/"):
+            return file.here
+        here = os.path.normpath(file.here)
+        if here.startswith(".."):  # the way back may be shorter than through the study
+            return os.path.relpath(self.root / here, (self.final / file.path).parent)
+        return "../" * file.path.count("/") + f"{self._up}/{here}"
 
 
 def copy_workflow(folder: Path, study: Study, inventory: Inventory) -> Iterator[StudyFile]:
