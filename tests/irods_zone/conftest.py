@@ -35,9 +35,8 @@ def connect(zone: Zone) -> Iterator[Connect]:
         return session
 
     yield make
-    for session in sessions:
-        session.cleanup()
-    sessions.clear()
+    while sessions:
+        sessions.pop().cleanup()
     gc.collect()
 
 

@@ -675,8 +675,10 @@ def test_a_download_is_cut_after_so_many_bytes(zone: Zone, session: iRODSSession
     zone.put(f"{zone.home}/image.tif", os.urandom(200_000))
     session.data_objects.get(f"{zone.home}/image.tif")
     zone.faults.drop_after(n_bytes)
+    start = time.monotonic()
     with pytest.raises(ex.NetworkException):
         session.data_objects.get(f"{zone.home}/image.tif", str(tmp_path / "back"))
+    assert time.monotonic() - start < 10, "the line is cut; the client does not wait for its time to run out"
     assert zone.faults.dropped == 1
 
 
