@@ -16,7 +16,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from irods_zone import access, administration, auth, collection, genquery1, genquery2, metadata, objects, resources
+from irods_zone import (
+    access,
+    administration,
+    auth,
+    collection,
+    genquery1,
+    genquery2,
+    metadata,
+    objects,
+    registration,
+    resources,
+)
 from irods_zone.catalogue import Actor, Catalogue, Replica
 from irods_zone.errors import AgentCrashError, Code, IrodsError, refuse
 from irods_zone.genquery1 import OpenStatement, Query
@@ -374,7 +385,7 @@ class Agent:
 
     def register(self, root: Node, _data: bytes) -> Reply:
         options = {"dataSize": root.string("dataSize").replace("-1", "").strip("0") and root.string("dataSize")}
-        objects.register(self._catalogue, self.actor, root.string("objPath"), {**options, **root.pairs()})
+        registration.register(self._catalogue, self.actor, root.string("objPath"), {**options, **root.pairs()})
         return Reply()
 
     def change_object(self, root: Node, _data: bytes) -> Reply:
@@ -385,7 +396,7 @@ class Agent:
         if hierarchy:
             replicas = self._catalogue.existing_object(info.string("objPath"))
             number = objects.choose(self._catalogue, replicas, {"resc_hier": hierarchy}).number
-        objects.change_row(self._catalogue, self.actor, info.string("objPath"), number, changes)
+        registration.change_row(self._catalogue, self.actor, info.string("objPath"), number, changes)
         return Reply()
 
     def resource_info(self, root: Node, _data: bytes) -> Reply:

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from irods import password_obfuscation
 
-from irods_zone import access, administration, collection, metadata, objects, resources, synthetic
+from irods_zone import access, administration, collection, metadata, objects, registration, resources, synthetic
 from irods_zone.catalogue import Actor, Catalogue, Replica
 from irods_zone.faults import Faults
 from irods_zone.server import Call, Server
@@ -211,7 +211,7 @@ class Zone:
         """Change what the catalogue says of a replica: '0' makes it stale, '1' good, '2' being written."""
         asked = {"replStatus": status, "chksum": checksum}
         changes = {key: value for key, value in asked.items() if value is not None}
-        objects.change_row(self.catalogue, self.admin, path, number, changes)
+        registration.change_row(self.catalogue, self.admin, path, number, changes)
 
     def corrupt(self, path: str, number: int = 0) -> None:
         """Change one byte of a replica behind the catalogue's back."""
