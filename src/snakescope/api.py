@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from snakescope.runner.run import RunResult
     from snakescope.runner.tools import ToolRun
     from snakescope.study.export import ExportReport
-    from snakescope.study.rerun import RerunResult
-    from snakescope.study.verify import Verification
+    from snakescope.study.verify.check import Verification
+    from snakescope.study.verify.rerun import RerunResult
     from snakescope.tool.library import Tool
 
 HERE = Path()
@@ -101,8 +101,8 @@ def verify(
     """Check an export against the disk, and rerun some rows; see the modules `verify` and `rerun` of the study."""
     from snakescope.runner.folder import open_study
     from snakescope.runner.progress import counting
-    from snakescope.study import rerun as rerunning
-    from snakescope.study import verify as verifying
+    from snakescope.study.verify import check as verifying
+    from snakescope.study.verify import rerun as rerunning
 
     root = open_study(study).root
     with counting(quiet=quiet) as progress:

@@ -237,7 +237,7 @@ def _add_verify(commands: Any) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from snakescope.study.verify_text import rerun_text, rerun_to_dict, verification_text, verification_to_dict
+    from snakescope.study.verify.text import rerun_text, rerun_to_dict, verification_text, verification_to_dict
 
     quiet = arguments.quiet or arguments.json
     found, rerun = api.verify(study=arguments.study, rerun=arguments.rerun, seed=arguments.seed, quiet=quiet)

@@ -17,13 +17,13 @@ from snakescope.samples import Sheet
 from snakescope.study import ontologies
 from snakescope.study.build import build_study
 from snakescope.study.checksums import Checksums
-from snakescope.study.crate import RunCrate
-from snakescope.study.filelists import FileLists
+from snakescope.study.crate.view import RunCrate
 from snakescope.study.gather import gather, image_facts, read_spec
 from snakescope.study.inventory import Inventory, Job, Progress, StudyFile
 from snakescope.study.model import RUN, Study
-from snakescope.study.pagetab import PageTab
-from snakescope.study.pagetab_v5 import check_submission
+from snakescope.study.pagetab.lists import FileLists
+from snakescope.study.pagetab.v5 import check_submission
+from snakescope.study.pagetab.view import PageTab
 from snakescope.study.rembi import Rembi
 from snakescope.study.replace import building_site, put_in_place, recover
 from snakescope.study.sources import Gathered
@@ -281,7 +281,7 @@ def _write_views(
     crate = RunCrate(site, study, inventory)
     views: list[View] = [tree, lists, checksums, crate, PageTab(site, study, inventory), Rembi(site, study, inventory)]
     if bia_crate:
-        from snakescope.study.bia import BiaCrate
+        from snakescope.study.bia.view import BiaCrate
 
         views.append(BiaCrate(site, study, inventory))
     _write_origins(site / ORIGINS, study)

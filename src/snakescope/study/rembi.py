@@ -21,8 +21,8 @@ from snakescope.study.model import (
     Specimen,
     Study,
 )
-from snakescope.study.pagetab import analysis_titles, annotation_method, annotation_type
-from snakescope.study.pagetab_files import SOURCES_JOINED_BY
+from snakescope.study.pagetab.files import SOURCES_JOINED_BY
+from snakescope.study.pagetab.view import analysis_titles, annotation_method, annotation_type
 from snakescope.study.spool import LineFile
 from snakescope.study.yaml_text import Value, entries, lines
 

@@ -20,13 +20,13 @@ from rocrate_validator.models import Validator
 
 import third_party
 from snakescope.errors import InputError
-from snakescope.study import bia_terms as terms
-from snakescope.study.bia import BiaCrate
-from snakescope.study.bia_entities import NO_ACCESSION, RUN_METADATA
+from snakescope.study.bia import terms
+from snakescope.study.bia.entities import NO_ACCESSION, RUN_METADATA
+from snakescope.study.bia.view import BiaCrate
 from snakescope.study.identifiers import CC0, TermId
 from snakescope.study.inventory import StudyFile
 from snakescope.study.model import RAW, RUN, Association, Link, Publication, Specimen, Study
-from snakescope.study.verify_files import Files
+from snakescope.study.verify.files import Files
 from study_helpers import HOSTILE, LONG, Feed, make_feed, make_study, replace_output
 
 Entity = dict[str, Any]

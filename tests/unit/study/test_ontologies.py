@@ -16,7 +16,7 @@ from snakescope.study.identifiers import TermId, term_id
 from snakescope.study.ontologies import TABLE, Ontologies, Term, load
 from snakescope.tool.base import read_yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WHERE = "config/study.yaml: acquisitions.0.imaging_method"
 KNOWN = load()
 

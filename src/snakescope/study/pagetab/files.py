@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from snakescope.errors import Problem
-from snakescope.study.pagetab_text import Section
+from snakescope.study.pagetab.text import Section
 
 ROOT = "run-crate"
 FILES, SOURCE = "Files", "source_image"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snakescope.errors import Problem, problem
-from snakescope.study.verify_crate import check_crate
-from snakescope.study.verify_files import CHECKSUMS, CRATE, FOLDER, Files, counted
-from snakescope.study.verify_records import check_records
+from snakescope.study.verify.crate import check_crate
+from snakescope.study.verify.files import CHECKSUMS, CRATE, FOLDER, Files, counted
+from snakescope.study.verify.records import check_records
 
 Progress = Callable[[str, int, int], None]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from snakescope.errors import Problem
-from snakescope.study.rerun import RerunResult
-from snakescope.study.verify import Verification
-from snakescope.study.verify_files import counted
+from snakescope.study.verify.check import Verification
+from snakescope.study.verify.files import counted
+from snakescope.study.verify.rerun import RerunResult
 
 SHOWN = 20
 

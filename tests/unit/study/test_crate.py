@@ -16,11 +16,11 @@ import pytest
 from rocrate_validator import services
 
 import third_party
-from snakescope.study import crate_terms as terms
 from snakescope.study import identifiers
-from snakescope.study.crate import CRATE, RunCrate
-from snakescope.study.crate_graph import Graph, Ids
-from snakescope.study.crate_words import Scrub, container, media_type, path_id, value
+from snakescope.study.crate import terms
+from snakescope.study.crate.graph import Graph, Ids
+from snakescope.study.crate.view import CRATE, RunCrate
+from snakescope.study.crate.words import Scrub, container, media_type, path_id, value
 from snakescope.study.inventory import Inventory, StudyFile
 from snakescope.study.model import RUN, Author, Organisation, Study
 from snakescope.study.survey import survey

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from snakescope.errors import Problem
 from snakescope.study import identifiers
-from snakescope.study.pagetab_files import CONTROL, file_name, list_problems, path_problem
-from snakescope.study.pagetab_text import Attribute, Section, Submission, parse_json, parse_tsv
+from snakescope.study.pagetab.files import CONTROL, file_name, list_problems, path_problem
+from snakescope.study.pagetab.text import Attribute, Section, Submission, parse_json, parse_tsv
 
 # Where the table comes from: the template in EBIBioStudies/submission-tool, frontend/src/templates, and its version.
 TEMPLATE = "BioImages.v5"

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
-from snakescope.study import bia_terms as terms
-from snakescope.study.crate_graph import Graph
+from snakescope.study.bia import terms
+from snakescope.study.crate.graph import Graph
 from snakescope.study.model import RAW, RUN, Association, Author, Biosample, Dataset, Organism, Specimen, Study
-from snakescope.study.pagetab import annotation_method, annotation_type, merge_organisations
+from snakescope.study.pagetab.view import annotation_method, annotation_type, merge_organisations
 
 # A study has no accession before it is handed in, and the profile asks for one.
 NO_ACCESSION = "unassigned"
@@ -34,10 +34,7 @@ class Subjects:
         self.pairs = list(dict.fromkeys((row.biosample, row.specimen) for row in rows))
         self.biosamples = {item.title: item for item in study.biosamples}
         self.specimens = {item.title: item for item in study.specimens}
-        self._numbers = {
-            kind: {item.title: index for index, item in enumerate(items, 1)}
-            for kind, items in (("biosample", study.biosamples), ("specimen", study.specimens))
-        }
+        self._numbers = {"biosample": _numbers(self.biosamples), "specimen": _numbers(self.specimens)}
         used = {row.acquisition for row in rows}
         self.acquisitions = {
             item.title: f"#acquisition-{index}"
@@ -277,3 +274,7 @@ class Entities:
 def _refs(names: Iterable[str]) -> list[dict[str, str]] | None:
     """References without repeats, as a list also when there is one; None for none."""
     return [{"@id": name} for name in dict.fromkeys(names)] or None
+
+
+def _numbers(titles: Iterable[str]) -> dict[str, int]:
+    return {title: index for index, title in enumerate(titles, 1)}

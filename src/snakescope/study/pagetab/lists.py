@@ -16,8 +16,8 @@ from pathlib import Path
 from snakescope.errors import InputError, Problem
 from snakescope.study.inventory import Inventory, Job, StudyFile
 from snakescope.study.model import RAW, RUN, Dataset, Study
-from snakescope.study.pagetab import annotation_type
-from snakescope.study.pagetab_files import FILES, SOURCE, SOURCES_JOINED_BY, path_problem
+from snakescope.study.pagetab.files import FILES, SOURCE, SOURCES_JOINED_BY, path_problem
+from snakescope.study.pagetab.view import annotation_type
 from snakescope.study.spool import LineFile
 
 TYPE, CREATED = "annotation_type", "annotation_creation_time"

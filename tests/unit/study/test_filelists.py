@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from snakescope.errors import InputError
-from snakescope.study import pagetab_files
-from snakescope.study.filelists import FileLists, column_names
 from snakescope.study.model import RAW, RUN
+from snakescope.study.pagetab import files as pagetab_files
+from snakescope.study.pagetab.lists import FileLists, column_names
 from study_helpers import HOSTILE, UNITS, Feed, make_feed, make_study, replace_output, sha256_of
 
 

@@ -1,6 +1,6 @@
 """``submission.json`` and ``submission.tsv``: the study as the BioImage Archive takes it (PageTab, BioImages.v5).
 
-Names of sections and attributes are the template's, see `snakescope.study.pagetab_v5`. The JSON is what to hand in.
+Names of sections and attributes are the template's, see `snakescope.study.pagetab.v5`. The JSON is what to hand in.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from snakescope.study import pagetab_v5
 from snakescope.study.inventory import Inventory, Job, StudyFile
 from snakescope.study.model import Association, Author, Dataset, Organisation, Study
-from snakescope.study.pagetab_text import Attribute, Link, Section, Submission, json_text, tsv_text
+from snakescope.study.pagetab import v5 as pagetab_v5
+from snakescope.study.pagetab.text import Attribute, Link, Section, Submission, json_text, tsv_text
 
 OTHER = "other"
 

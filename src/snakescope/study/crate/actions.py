@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from snakescope.record import JobRecord
-from snakescope.study import crate_terms as terms
-from snakescope.study.crate_files import Files
-from snakescope.study.crate_graph import Graph, Ids, one_or_many, refs
-from snakescope.study.crate_plan import Prospect, examples
-from snakescope.study.crate_words import (
+from snakescope.study.crate import terms
+from snakescope.study.crate.files import Files
+from snakescope.study.crate.graph import Graph, Ids, one_or_many, refs
+from snakescope.study.crate.plan import Prospect, examples
+from snakescope.study.crate.words import (
     Scrub,
     container,
     counted,

@@ -1,7 +1,7 @@
 """PageTab, the archive's form of a submission, as JSON and as a table of tabs, both ways.
 
 Knows the two notations and nothing of templates: which sections and attributes there are, and what they may say, is
-`snakescope.study.pagetab_v5`'s. In the table a value stands as it is, as in the specification; the archive reads one
+`snakescope.study.pagetab.v5`'s. In the table a value stands as it is, as in the specification; the archive reads one
 that starts with a quotation mark in its own way, so the JSON is what to hand in.
 """
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from snakescope import layout
 from snakescope.record import JobRecord
-from snakescope.study import crate_terms as terms
-from snakescope.study.crate_graph import Graph, one_or_many, refs
-from snakescope.study.crate_words import local_id, media_type, path_id, short_digest
+from snakescope.study.crate import terms
+from snakescope.study.crate.graph import Graph, one_or_many, refs
+from snakescope.study.crate.words import local_id, media_type, path_id, short_digest
 from snakescope.study.inventory import Inventory, StudyFile
 
 _CONDA = re.compile(r'^    conda:\s*"(?:\.\./)*([^"]+)"', re.MULTILINE)

@@ -11,8 +11,8 @@ import pytest
 import tifffile
 
 from snakescope.images import create_image
-from snakescope.study.compare import distance
-from snakescope.study.environment import expand_home
+from snakescope.study.verify.compare import distance
+from snakescope.study.verify.environment import expand_home
 
 TABLE = "name,x,y\na,0,1\nb,10,1\nc,5,1\n"
 

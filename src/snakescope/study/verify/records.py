@@ -13,8 +13,8 @@ from typing import Any
 from snakescope import layout
 from snakescope.errors import InputError, Problem
 from snakescope.record import TIMESTAMP
-from snakescope.study.verify_crate import Crate
-from snakescope.study.verify_files import CRATE, EXPORT_AGAIN, FOLDER, Files, counted, shown
+from snakescope.study.verify.crate import Crate
+from snakescope.study.verify.files import CRATE, EXPORT_AGAIN, FOLDER, Files, counted, shown
 from snakescope.tool.base import read_yaml
 from snakescope.workflow import Plan
 
@@ -28,7 +28,7 @@ class _Found:
     Parameters
     ----------
     ends
-        As `snakescope.study.verify_crate.Crate.ends`, less what has been met in the records.
+        As `snakescope.study.verify.crate.Crate.ends`, less what has been met in the records.
     new
         Jobs that the export does not know.
     newer, not_handed_in, sensitive

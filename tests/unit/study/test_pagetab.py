@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from snakescope.errors import Problem
-from snakescope.study.filelists import FileLists
 from snakescope.study.model import RUN, Dataset, Organisation, Study
-from snakescope.study.pagetab import PageTab, analysis_titles, merge_organisations
-from snakescope.study.pagetab_text import Attribute, Section, Submission, json_text, parse_json, parse_tsv, tsv_text
-from snakescope.study.pagetab_v5 import JSON, TSV, check_submission
+from snakescope.study.pagetab.lists import FileLists
+from snakescope.study.pagetab.text import Attribute, Section, Submission, json_text, parse_json, parse_tsv, tsv_text
+from snakescope.study.pagetab.v5 import JSON, TSV, check_submission
+from snakescope.study.pagetab.view import PageTab, analysis_titles, merge_organisations
 from study_helpers import ELSEWHERE, HOME, HOSTILE, make_entry, make_feed, make_study
 
 

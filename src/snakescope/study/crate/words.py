@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from snakescope.study import crate_terms as terms
+from snakescope.study.crate import terms
 
 # An absolute path of two names or more that does not go on from a word, an address or another path.
 _ABSOLUTE = re.compile(r"(?<![\w/.~%…-])/(?!/|dev/(?:null|std))(?:[^\s/'\"=,;:|<>()]+/)+([^\s/'\"=,;:|<>()]*)")

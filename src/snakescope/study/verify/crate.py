@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from snakescope.errors import Problem
-from snakescope.study.verify_actions import JOBS, Actions
-from snakescope.study.verify_files import CHECKSUMS, CRATE, EXPORT_AGAIN, FOLDER, METADATA, Files, is_plain, shown
+from snakescope.study.verify.actions import JOBS, Actions
+from snakescope.study.verify.files import CHECKSUMS, CRATE, EXPORT_AGAIN, FOLDER, METADATA, Files, is_plain, shown
 
 _WHERE = f"{FOLDER}/{METADATA}"
 _ROOT = "./"

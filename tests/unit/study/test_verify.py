@@ -14,9 +14,9 @@ import pytest
 
 from snakescope.errors import InputError, Problem
 from snakescope.record import digest, size
-from snakescope.study.verify import Verification, verify
-from snakescope.study.verify_files import folder_digest, parse_line
-from snakescope.study.verify_text import verification_text
+from snakescope.study.verify.check import Verification, verify
+from snakescope.study.verify.files import folder_digest, parse_line
+from snakescope.study.verify.text import verification_text
 
 END = "2026-01-02T03:04:0{}Z"
 STORE = "results/a/deskew/image.ome.zarr"

@@ -17,9 +17,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from snakescope.errors import problem
-from snakescope.study import bia_terms as terms
-from snakescope.study.bia_entities import RUN_METADATA, Entities, Subjects, dataset_id, method_id
-from snakescope.study.crate_graph import Graph
+from snakescope.study.bia import terms
+from snakescope.study.bia.entities import RUN_METADATA, Entities, Subjects, dataset_id, method_id
+from snakescope.study.crate.graph import Graph
 from snakescope.study.inventory import IMAGES, Inventory, Job, StudyFile
 from snakescope.study.model import RAW, RUN, Dataset, Study
 from snakescope.study.spool import LineFile

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from snakescope.study.crate_graph import Graph, Ids, refs
-from snakescope.study.crate_plan import Slot, examples
-from snakescope.study.crate_words import media_type, path_id, time
+from snakescope.study.crate.graph import Graph, Ids, refs
+from snakescope.study.crate.plan import Slot, examples
+from snakescope.study.crate.words import media_type, path_id, time
 from snakescope.study.inventory import StudyFile, Used
 
 _FOLDER = "A folder that is one {}; its sha256 is that of the list that sha256sum prints of its files, sorted by path."

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from snakescope import layout
-from snakescope.study import crate_terms as terms
-from snakescope.study.crate_actions import Actions
-from snakescope.study.crate_files import Files
-from snakescope.study.crate_graph import Graph, one_or_many, refs
-from snakescope.study.crate_plan import Prospect
-from snakescope.study.crate_words import local_id
+from snakescope.study.crate import terms
+from snakescope.study.crate.actions import Actions
+from snakescope.study.crate.files import Files
+from snakescope.study.crate.graph import Graph, one_or_many, refs
+from snakescope.study.crate.plan import Prospect
+from snakescope.study.crate.words import local_id
 from snakescope.study.inventory import Inventory, Job, StudyFile
 from snakescope.study.model import Author, Organisation, Study
 

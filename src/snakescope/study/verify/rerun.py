@@ -21,9 +21,9 @@ from snakescope import __version__, layout
 from snakescope.errors import InputError, Problem, problem
 from snakescope.record import FileFacts, JobRecord, digest, read_record, read_records, reason
 from snakescope.samples import read_sheet
-from snakescope.study.compare import distance
-from snakescope.study.environment import Environment, NotHereError, environment_of, expand_home
-from snakescope.study.verify_files import counted
+from snakescope.study.verify.compare import distance
+from snakescope.study.verify.environment import Environment, NotHereError, environment_of, expand_home
+from snakescope.study.verify.files import counted
 from snakescope.tool.base import read_yaml
 
 Progress = Callable[[str, int, int], None]

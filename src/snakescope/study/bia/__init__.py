@@ -1,0 +1,1 @@
+"""The study as the BioImage Archive's own RO-Crate."""
