@@ -9,7 +9,9 @@ Each measurement is a process of its own. In the same run stand
 - a peer: the run crate alone, with the same entities, put together and written with `rocrate`. It is given the
   entities ready-made, one by one; the time to parse them is left out, and it writes none of the other views.
 
-Start-up (imports) is measured apart. Figures are medians; wall time suffers from neighbours, CPU time hardly.
+Start-up (imports) is measured apart. Figures are medians; wall time suffers from neighbours, CPU time less. Nothing is
+deleted before the end: on ext4, making many files soon after deleting many can take ten times as long, in CPU time
+too, which would be taken for a slow export. With `--folder` in memory (/dev/shm) the disk has no part in it.
 
     python benchmarks/export.py [--records 1000 10000 100000] [--repeats 3] [--peer-all] [--folder DIR]
 """
@@ -362,8 +364,10 @@ def say(text: str) -> None:
 
 def measure(kind: str, folder: Path) -> dict[str, float]:
     """Measure in a fresh process; its peak memory is added."""
-    if kind == "export":
-        shutil.rmtree(folder / "study", ignore_errors=True)
+    if kind == "export" and (folder / "study").exists():
+        kept = folder / "earlier"
+        kept.mkdir(exist_ok=True)
+        (folder / "study").rename(kept / str(time.time_ns()))
     argv = [sys.executable, __file__, "--measure", kind, "--folder", str(folder)]
     found: dict[str, float] = json.loads(subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout)
     say(f"    {kind}: {found['wall_s']:.1f} s, {found['cpu_s']:.1f} CPU s, {found['peak_mb']:.0f} MB")
@@ -473,6 +477,8 @@ def main() -> None:
         print_export(results)
         print_parts(results)
         print_peer(results)
+        for size in options.records:
+            shutil.rmtree(root / str(size) / "earlier", ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import rocrate
 import third_party
 from integration_helpers import TinyStudy, snakescope
 from snakescope.study import identifiers
-from snakescope.study.crate import CRATE, RunCrate
+from snakescope.study.crate.view import CRATE, RunCrate
 from snakescope.study.inventory import StudyFile
 from snakescope.study.model import RUN, Author, Organisation, Study
 from snakescope.study.survey import survey

@@ -21,7 +21,7 @@ from snakescope import api, layout
 from snakescope.errors import InputError
 from snakescope.record import digest
 from snakescope.runner.demo import STUDY
-from snakescope.study.pagetab_v5 import check_submission
+from snakescope.study.pagetab.v5 import check_submission
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ import yaml
 
 from integration_helpers import COUNT, PIPELINE, TinyStudy
 from snakescope.errors import InputError
-from snakescope.study.rerun import RerunResult, rerun
-from snakescope.study.verify_text import rerun_text
+from snakescope.study.verify.rerun import RerunResult, rerun
+from snakescope.study.verify.text import rerun_text
 
 NOISE = {
     **COUNT,
