@@ -265,3 +265,48 @@ def test_which_images_does_a_track_come_from(demo_study: Path, demo_graph: rdfli
     found = {origin for output, origin in ask(demo_graph, "origin") if output == "results/cell1/track/tracks.geff/"}
     assert found == {f"raw/{name}" for name in stacks if name.startswith("cell1_")}
     assert len(found) == 8
+
+
+def demo_records(study: Path) -> dict[str, dict[str, Any]]:
+    """What the jobs of the demonstration wrote down, by id of the action."""
+    found = (json.loads(path.read_text()) for path in study.glob("records/*/*.json"))
+    return {f"#job/{record['step']}/{record['unit']}": record for record in found}
+
+
+def test_the_demonstration_tells_its_resources(demo_study: Path, demo_graph: rdflib.Graph) -> None:
+    wanted = {(job, "wall time", float(record["wall_s"])) for job, record in demo_records(demo_study).items()}
+    found = {(str(r[0]), str(r[1]), float(str(r[2]))) for r in ask(demo_graph, "resources")}
+    assert {row for row in found if row[1] == "wall time"} == wanted
+    assert {row[1] for row in found} >= {"CPU time", "peak memory"}
+
+
+def test_the_demonstration_tells_when_its_steps_ran(demo_study: Path, demo_graph: rdflib.Graph) -> None:
+    wanted = set()
+    for step in ("deskew", "deconvolve", "detect", "track", "measure", "render"):
+        own = [record for record in demo_records(demo_study).values() if record["step"] == step]
+        start, end = min(r["started_at"] for r in own), max(r["ended_at"] for r in own)
+        wanted.add((step, start.replace("Z", "+00:00"), end.replace("Z", "+00:00"), str(len(own))))
+    assert ask(demo_graph, "step_times") == wanted
+    assert ask(demo_graph, "failures") == set()
+
+
+def test_the_demonstration_tells_its_versions_and_parameters(demo_study: Path, demo_graph: rdflib.Graph) -> None:
+    versions = {row[0]: row[1:] for row in ask(demo_graph, "versions")}
+    parameters = ask(demo_graph, "parameters")
+    for job, record in demo_records(demo_study).items():
+        tool = record["compiled"]["tool"]
+        assert versions[job] == (tool["name"], tool["version"], "snakescope", record["tool_version_observed"])
+    assert ("#job/deskew/cell1_ch0_stack0000", "deskew", "angle_deg", "31.5", "deg") in {
+        (*row[:3], str(row[3]), row[4]) for row in parameters
+    }
+    titles = {(row[0], row[3]) for row in parameters if row[2] == "title"}
+    assert titles == {("#job/render/cell1", "cell1"), ("#job/render/cell2", "cell2")}
+
+
+def test_the_demonstration_tells_which_inputs_gave_which_outputs(demo_study: Path, demo_graph: rdflib.Graph) -> None:
+    told = {(row[0], row[1], row[3]) for row in ask(demo_graph, "lineage")}
+    for job, record in demo_records(demo_study).items():
+        read = {Path(item["path"]).name for item in record["inputs"]}
+        made = {item["path"] for item in record["outputs"]}
+        assert {Path(str(row[1]).rstrip("/")).name for row in told if row[0] == job} == read
+        assert {str(row[2]).rstrip("/") for row in told if row[0] == job} == made
