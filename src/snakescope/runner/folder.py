@@ -242,7 +242,8 @@ def _rembi(root: Path, pipeline: Pipeline, sheet: Sheet) -> list[str]:
 
     specs = {name: step.tool.spec for name, step in pipeline.steps.items()}
     methods = {name: spec.rembi.title if spec.rembi else spec.name for name, spec in specs.items()}
-    return rembi_lines(root, sheet, pipeline.spec.title, methods)
+    operations = {name: spec.edam.operations for name, spec in specs.items()}
+    return rembi_lines(root, sheet, pipeline.spec.title, methods, operations)
 
 
 def lint(study: Study) -> tuple[Pipeline, Sheet]:

@@ -6,10 +6,10 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from snakescope import layout
 from snakescope.errors import InputError, Problem, problem
@@ -193,14 +193,15 @@ def prepare(
     hidden = frozenset(row.id for row in sheet.rows if row.sensitive)
     shared = Plan(plan.compiled, Sheet(sheet.columns, open_rows, sheet.path))
     known = ontologies.load(obo)
-    methods = _method_titles(root, shared)
+    facts = _step_facts(root, shared)
     gathered = gather(
         spec,
         shared.sheet,
         known,
         image_facts(root),
         title_of_pipeline=shared.compiled["title"],
-        method_titles=methods,
+        method_titles=[fact["rembi"]["title"] for fact in facts.values() if "rembi" in fact],
+        operations={step: fact["tool"]["edam_operations"] for step, fact in facts.items()},
     )
     if typed:  # what a file that cannot be read leaves open is not missing
         problems += [*gathered.problems, *_missing(gathered)]
@@ -244,13 +245,10 @@ def _capped(problems: Sequence[Problem], root: Path) -> Iterator[Problem]:
         yield Problem(str(root), f"and {len(problems) - SHOWN} more problems")
 
 
-def _method_titles(root: Path, plan: Plan) -> list[str]:
-    titles = []
-    for step in plan.steps:
-        path = root / layout.step_facts_file(plan.compiled["pipeline"], step)
-        if path.is_file():
-            titles.append(json.loads(path.read_text(encoding="utf-8")).get("rembi", {}).get("title"))
-    return [title for title in titles if title]
+def _step_facts(root: Path, plan: Plan) -> dict[str, dict[str, Any]]:
+    """The constant part of the records of each step, as it is compiled now."""
+    paths = {step: root / layout.step_facts_file(plan.compiled["pipeline"], step) for step in plan.steps}
+    return {step: json.loads(path.read_text(encoding="utf-8")) for step, path in paths.items() if path.is_file()}
 
 
 def _folder_name(root: Path) -> str:
@@ -315,7 +313,13 @@ def _write_origins(path: Path, study: Study) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def completeness(root: Path, sheet: Sheet, title_of_pipeline: str, method_titles: Sequence[str]) -> Gathered:
+def completeness(
+    root: Path,
+    sheet: Sheet,
+    title_of_pipeline: str,
+    method_titles: Sequence[str],
+    operations: Mapping[str, Sequence[str]],
+) -> Gathered:
     """What is known of a study before anything has run; its problems and missing fields are in the result.
 
     Raises
@@ -331,4 +335,5 @@ def completeness(root: Path, sheet: Sheet, title_of_pipeline: str, method_titles
         image_facts(root),
         title_of_pipeline=title_of_pipeline,
         method_titles=method_titles,
+        operations=operations,
     )

@@ -6,7 +6,7 @@ value comes from. What nobody says is missing, and somebody is named who should 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +35,7 @@ def gather(
     *,
     title_of_pipeline: str,
     method_titles: Sequence[str] = (),
+    operations: Mapping[str, Sequence[str]] | None = None,
 ) -> Gathered:
     """Fill everything but the datasets.
 
@@ -50,12 +51,17 @@ def gather(
         What an image says of the microscope; None when it is not at hand.
     title_of_pipeline, method_titles
         Title of the pipeline and of its methods, for keywords.
+    operations
+        EDAM operations of the tool of each step.
     """
     found = Gathered(spec)
     fill = Filler(found, sheet)
     _fill_study(fill, spec, title_of_pipeline, method_titles)
     _fill_people(fill, spec)
     fill_subjects(fill, ontologies, read_facts)
+    for step, terms in (operations or {}).items():
+        for term in terms:
+            found.warnings += ontologies.check(term, None, f"step {step}: its tool's EDAM operation", "EDAM")
     found.correlations = tuple(
         Correlation(each.title, each.alignment, each.fiducials, each.transformation) for each in spec.correlations
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,13 @@ from snakescope.study.sources import Gathered
 SHOWN = 20
 
 
-def rembi_lines(root: Path, sheet: Sheet, title_of_pipeline: str, methods: Mapping[str, str]) -> list[str]:
+def rembi_lines(
+    root: Path,
+    sheet: Sheet,
+    title_of_pipeline: str,
+    methods: Mapping[str, str],
+    operations: Mapping[str, Sequence[str]],
+) -> list[str]:
     """What of the study is known before an export, what is missing, and who should know it.
 
     Parameters
@@ -27,13 +33,15 @@ def rembi_lines(root: Path, sheet: Sheet, title_of_pipeline: str, methods: Mappi
         Study folder and its sheet.
     title_of_pipeline, methods
         Title of the pipeline, and of the method of each step.
+    operations
+        EDAM operations of the tool of each step.
 
     Raises
     ------
     InputError
         If ``config/study.yaml`` or a column of the sheet says something that cannot be.
     """
-    gathered = completeness(root, sheet, title_of_pipeline, list(methods.values()))
+    gathered = completeness(root, sheet, title_of_pipeline, list(methods.values()), operations)
     if gathered.problems:
         raise InputError(gathered.problems)
     origins = [*gathered.origins, *dataset_origins([RAW, *methods, RUN], gathered.spec)]

@@ -266,3 +266,11 @@ def test_hostile_cells_are_only_text() -> None:
     found = gathered(without("biosamples"), rows)
     assert found.biosamples[0].biological_entity == nasty
     assert found.biosamples[0].title == nasty
+
+
+def test_unknown_operations_of_tools_are_doubted() -> None:
+    sheet = build_sheet([*COLUMNS], [{**ROW, "id": "a", "path": "a.tif"}])
+    spec = StudySpec.model_validate({"schema": 1, **COMPLETE})
+    operations = {"deskew": ["operation_3443"], "track": ["operation_9999"]}
+    found = gather(spec, sheet, ontologies.load(), lambda _row: None, title_of_pipeline="p", operations=operations)
+    assert [item.where for item in found.warnings] == ["step track: its tool's EDAM operation"]
