@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -71,14 +72,18 @@ def collect(
 def _collect(
     folder: Path, sheet: Path, pattern: str | None, yes: bool, include: Sequence[str], exclude: Sequence[str]
 ) -> CollectReport:
-    with Progress(console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("reading headers", total=None)
+    with _counting() as progress:
         return collect_folder(
-            folder,
-            sheet=sheet,
-            pattern=pattern,
-            accept=yes,
-            include=include,
-            exclude=exclude,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            folder, sheet=sheet, pattern=pattern, accept=yes, include=include, exclude=exclude, progress=progress
         )
+
+
+@contextmanager
+def _counting() -> Iterator[Callable[[int, int], None] | None]:
+    """Show how many headers are read, on a terminal; a disabled bar of rich 13 writes a line into logs."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with Progress(console=Console(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task("reading headers", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
