@@ -120,14 +120,14 @@ def test_a_lock_that_is_not_ours_is_left_alone(tiny_study: Make) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_a_run_says_how_to_go_on(tiny_study: Make, number: signal.Signals) -> None:
     study = tiny_study(4)
-    study.set_pipeline({"stamp": {"sleep_s": 3}})
+    study.set_pipeline({"stamp": {"sleep_s": 12}})
     process = start(study, "--quiet", "--cores", "2")
     wait_until(lambda: any(study.root.glob("results/*/stamp/.stage-*")))
     if number == signal.SIGINT:  # as a terminal does it
         os.killpg(process.pid, number)
     else:
         os.kill(process.pid, number)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=90)
     assert process.returncode == 1
     assert "the run was stopped after 0 jobs; run it again to go on" in told
     assert not list(study.root.glob("logs/*/*.failed.json")) or number == signal.SIGTERM
