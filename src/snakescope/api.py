@@ -36,7 +36,7 @@ def init(folder: Path, *, pipeline: str = "llsm_tracking") -> list[str]:
 
 
 def collect(
-    folder: Path,
+    folder: Path | str,
     *,
     study: Path = HERE,
     pattern: str | None = None,
@@ -44,12 +44,26 @@ def collect(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     dry_run: bool = False,
+    where: Sequence[str] = (),
+    since: str | None = None,
+    all_avus: bool = False,
+    headers: bool = True,
 ) -> CollectReport:
-    """Bring the images below a folder into the sample sheet; see `snakescope.runner.collect.collect`."""
+    """Bring the images below a folder, or below ``irods://...``, into the sample sheet.
+
+    See `snakescope.runner.collect.collect`; `where`, `since`, `all_avus` and `headers` are for iRODS only.
+    """
     from snakescope.runner import collect as collecting
 
     return collecting.collect(
-        folder, study=study, pattern=pattern, yes=yes, include=include, exclude=exclude, dry_run=dry_run
+        folder,
+        study=study,
+        pattern=pattern,
+        yes=yes,
+        include=include,
+        exclude=exclude,
+        dry_run=dry_run,
+        options=collecting.ZoneOptions(tuple(where), since, all_avus, headers),
     )
 
 

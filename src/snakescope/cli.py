@@ -96,14 +96,19 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _add_collect(commands: Any) -> None:
-    summary = "build or update the sample sheet from a folder of images, reading headers only"
+    summary = "build or update the sample sheet from a folder of images or from iRODS, reading headers only"
     command = _command(commands, "collect", _collect, summary, "snakescope collect /data/stacks --yes")
-    command.add_argument("folder", type=Path, help="folder to walk")
+    command.add_argument("folder", help="folder to walk, or irods:///zone/collection")
     _add_study(command)
     command.add_argument("--pattern", help="how file names are built, such as '{series}_ch{c}_stack{t}.tif'")
     command.add_argument("--yes", action="store_true", help="believe the naming that was recognised")
     command.add_argument("--include", action="append", default=[], metavar="GLOB", help="only files like this")
     command.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="no files like this")
+    where = "iRODS: only images with this AVU: 'name=value' or 'name like text%%'; several must all hold"
+    command.add_argument("--where", action="append", default=[], metavar="AVU", help=where)
+    command.add_argument("--since", metavar="DATE", help="iRODS: only what was changed at this date or later (UTC)")
+    command.add_argument("--all-avus", action="store_true", help="iRODS: AVUs that the mapping does not know, too")
+    command.add_argument("--no-headers", action="store_true", help="iRODS: do not read the headers of the images")
     command.add_argument("--dry-run", action="store_true", help="show what would be written, write nothing")
     _add_json(command)
 
@@ -289,7 +294,7 @@ def _collect(arguments: argparse.Namespace) -> int:
             print(f"{report.sheet.path} {'would hold' if arguments.dry_run else 'holds'} {len(report.sheet.rows)} rows")
     if not report.sheet.rows:
         raise problem(arguments.folder, "no image that can be read was found; nothing was written")
-    return 1 if report.unreadable else 0
+    return 1 if report.unreadable or (report.zone and report.zone.unusable) else 0
 
 
 # ---------------------------------------------------------------------------- tool
@@ -311,6 +316,10 @@ def _add_tool(commands: Any) -> None:
     _add_json(test)
     new = _command(actions, "new", _tool_new, "start a tool that already passes its test", "snakescope tool new blur")
     new.add_argument("name")
+        where=arguments.where,
+        since=arguments.since,
+        all_avus=arguments.all_avus,
+        headers=not arguments.no_headers,
     _add_study(new)
     _add_tool_run(actions)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -14,10 +15,21 @@ from snakescope.catalog import CollectReport, collect_folder
 from snakescope.errors import InputError, problem
 from snakescope.runner.folder import open_study
 from snakescope.samples import write_sheet
+from snakescope.zone.address import Address, is_address
+
+
+@dataclass(frozen=True)
+class ZoneOptions:
+    """What can be asked of a collection of iRODS only; see `snakescope.catalog.irods_tree.collect_irods`."""
+
+    where: tuple[str, ...] = ()
+    since: str | None = None
+    all_avus: bool = False
+    headers: bool = True
 
 
 def collect(
-    folder: Path,
+    folder: Path | str,
     *,
     study: Path = Path(),
     pattern: str | None = None,
@@ -25,13 +37,14 @@ def collect(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     dry_run: bool = False,
+    options: ZoneOptions | None = None,
 ) -> CollectReport:
-    """Bring the images below a folder into a study's sample sheet.
+    """Bring the images below a folder, or below a collection of iRODS, into a study's sample sheet.
 
     Parameters
     ----------
     folder
-        Folder to walk.
+        Folder to walk, or an address such as ``irods:///zone/home/collection``.
     study
         Study folder; without ``config/config.yaml`` the sheet goes to its usual place all the same.
     pattern, yes
@@ -40,6 +53,8 @@ def collect(
         Globs.
     dry_run
         Describe, write nothing.
+    options
+        Only with an address.
 
     Returns
     -------
@@ -51,12 +66,20 @@ def collect(
         If the folder, the pattern or the sheet that is there is wrong.
     """
     try:
-        sheet = open_study(study).sheet_path
+        opened = open_study(study)
+        sheet, prefix = opened.sheet_path, opened.config.avu_prefix
     except InputError:
         if (study / layout.CONFIG).exists():
             raise
-        sheet = study / layout.SHEET
-    report = _collect(folder, sheet, pattern, yes, include, exclude)
+        sheet, prefix = study / layout.SHEET, None
+    address = Address.parse(str(folder)) if is_address(str(folder)) else None
+    if address is None and options not in (None, ZoneOptions()):
+        message = "is a folder; --where, --since, --all-avus and --no-headers are for a collection of iRODS"
+        raise problem(folder, message, "Leave them out, or give an address such as irods:///zone/home/collection")
+    if address is None:
+        report = _collect_folder(Path(folder), sheet, pattern, yes, include, exclude)
+    else:
+        report = _collect_irods(address, sheet, pattern, yes, include, exclude, options or ZoneOptions(), prefix)
     if report.sheet.rows and not dry_run:
         try:
             sheet.parent.mkdir(parents=True, exist_ok=True)
@@ -68,10 +91,10 @@ def collect(
     return report
 
 
-def _collect(
+def _collect_folder(
     folder: Path, sheet: Path, pattern: str | None, yes: bool, include: Sequence[str], exclude: Sequence[str]
 ) -> CollectReport:
-    with Progress(console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with _progress() as bar:
         task = bar.add_task("reading headers", total=None)
         return collect_folder(
             folder,
@@ -82,3 +105,37 @@ def _collect(
             exclude=exclude,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+
+
+def _collect_irods(
+    address: Address,
+    sheet: Path,
+    pattern: str | None,
+    yes: bool,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    options: ZoneOptions,
+    prefix: str | None,
+) -> CollectReport:
+    from snakescope.catalog.irods_tree import PREFIX, collect_irods  # with the client library behind it
+
+    with _progress() as bar:
+        task = bar.add_task("listing, then reading headers", total=None)
+        return collect_irods(
+            address,
+            sheet=sheet,
+            pattern=pattern,
+            accept=yes,
+            include=include,
+            exclude=exclude,
+            where=options.where,
+            since=options.since,
+            all_avus=options.all_avus,
+            headers=options.headers,
+            prefix=PREFIX if prefix is None else prefix,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def _progress() -> Progress:
+    return Progress(console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty())
