@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_init, _add_collect, _add_lint, _add_compile, _add_run, _add_status):
         add(commands)
-    for add in (_add_export, _add_verify, _add_tool, _add_demo):
+    for add in (_add_export, _add_verify, _add_publish, _add_tool, _add_demo):
         add(commands)
     return parser
 
@@ -255,6 +255,38 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0 if found.sound and (rerun is None or rerun.reproduced) else 1
 
 
+def _add_publish(commands: Any) -> None:
+    summary = "put the last export into iRODS, check it there and annotate it; again, what has changed"
+    command = _command(commands, "publish", _publish, summary, "snakescope publish irods:///zone/home/lab --dry-run")
+    told = "collection that gets one with the study's name: irods:///zone/path, or irods://user@host:1247/zone/path"
+    command.add_argument("target", nargs="?", metavar="ADDRESS", help=told)
+    told = "in place of an address: the deepest collection that all sources in iRODS lie in"
+    command.add_argument("--beside", action="store_true", help=told)
+    command.add_argument("--pack", action="store_true", help="put every OME-Zarr as one zip file")
+    command.add_argument("--dry-run", action="store_true", help="show what would be done, change nothing")
+    command.add_argument("--quiet", action="store_true", help="no progress display")
+    _add_study(command)
+    _add_json(command)
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from snakescope.publish.report import publish_text, publish_to_dict
+
+    report = api.publish(
+        arguments.target,
+        study=arguments.study,
+        beside=arguments.beside,
+        pack=arguments.pack,
+        dry_run=arguments.dry_run,
+        quiet=arguments.quiet or arguments.json,
+    )
+    if arguments.json:
+        _print_json(publish_to_dict(report))
+    else:
+        print(publish_text(report))
+    return 1 if report.failed else 0
+
+
 def _add_demo(commands: Any) -> None:
     summary = "make a synthetic lattice light-sheet study with known truth, run it, and compare"
     command = _command(commands, "demo", _demo, summary, "snakescope demo demo")
@@ -284,6 +316,10 @@ def _collect(arguments: argparse.Namespace) -> int:
         yes=arguments.yes,
         include=arguments.include,
         exclude=arguments.exclude,
+        where=arguments.where,
+        since=arguments.since,
+        all_avus=arguments.all_avus,
+        headers=not arguments.no_headers,
         dry_run=arguments.dry_run,
     )
     if arguments.json:
@@ -316,10 +352,6 @@ def _add_tool(commands: Any) -> None:
     _add_json(test)
     new = _command(actions, "new", _tool_new, "start a tool that already passes its test", "snakescope tool new blur")
     new.add_argument("name")
-        where=arguments.where,
-        since=arguments.since,
-        all_avus=arguments.all_avus,
-        headers=not arguments.no_headers,
     _add_study(new)
     _add_tool_run(actions)
 

@@ -26,7 +26,7 @@ LAYERS = [
 ]
 # Within a layer only these: the runner's `collect` is the command around the catalog, its `lint` and `demo` show the
 # study, too.
-SAME_LAYER = {("runner", "catalog"), ("runner", "study")}
+SAME_LAYER = {("runner", "catalog"), ("runner", "study"), ("publish", "study")}
 # One library, one module.
 BEHIND = {
     "zarr": {"images"},
