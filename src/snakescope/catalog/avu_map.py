@@ -120,12 +120,13 @@ class Mapper:
     """
 
     def __init__(self, avu_map: AvuMap, *, all_avus: bool = False, prefix: str = PREFIX) -> None:
-        self.map, self._all, self._result = avu_map, all_avus, f"{prefix}step"
+        self.map, self._all = avu_map, all_avus
+        self._marks = {f"{prefix}step", f"{prefix}run"}
         self._known: dict[str, tuple[int, str | None, AvuRule | None]] = {}
 
     def is_result(self, avus: Iterable[Avu]) -> bool:
-        """Whether these are the AVUs of a result: it says which step made it."""
-        return any(name == self._result for name, _, _ in avus)
+        """Whether these are the AVUs of a result: they say which run or step made it."""
+        return any(name in self._marks for name, _, _ in avus)
 
     def columns(self, avus: Sequence[Avu]) -> Mapped:
         """Cells from the AVUs of one object or collection."""

@@ -117,7 +117,8 @@ def _collect_irods(
     options: ZoneOptions,
     prefix: str | None,
 ) -> CollectReport:
-    from snakescope.catalog.irods_tree import PREFIX, collect_irods  # with the client library behind it
+    from snakescope.catalog.avu_map import PREFIX
+    from snakescope.catalog.irods_tree import collect_irods  # with the client library behind it
 
     with _progress() as bar:
         task = bar.add_task("listing, then reading headers", total=None)

@@ -125,13 +125,28 @@ def _open(address: Address, found: Environment) -> iRODSSession:
                 continue
             raise _explain(error, address, found) from error
         raw.connection_timeout = TIMEOUT_S
+        _note_sockets(raw)
         return raw
     raise AssertionError("there is always a policy to try")
+
+
+def _note_sockets(raw: iRODSSession) -> None:
+    """Remember every socket in use: the client forgets that of a lost connection without closing it."""
+    usual, raw.sockets = raw.pool.get_connection, set()
+
+    def get_connection() -> Any:
+        connection = usual()
+        raw.sockets.add(connection.socket)
+        return connection
+
+    raw.pool.get_connection = get_connection
 
 
 def _close(raw: iRODSSession) -> None:
     raw.do_configure = {}  # or closing would prepare the next login
     raw.cleanup()
+    for each in getattr(raw, "sockets", ()):
+        each.close()
 
 
 def _arguments(found: Environment) -> dict[str, Any]:
