@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ def running_zone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zone
         act_as(zone, zone.user, monkeypatch)
         yield zone
         zone.faults.clear()
+    gc.collect()
     assert zone.failures == []
 
 

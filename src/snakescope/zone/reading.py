@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from irods import exception as failures
 
@@ -18,6 +18,7 @@ from snakescope.zone.session import Session, connect
 BLOCK = 64 * 1024
 MOST_BLOCKS = 128
 ATTEMPTS = 2
+CONNECT_ATTEMPTS = 3
 
 Key = TypeVar("Key")
 Result = TypeVar("Result")
@@ -134,53 +135,73 @@ def in_sessions(
 
     Returns
     -------
-    What each task gave or raised. A lost connection is made anew, and its task tried once more.
+    What each task gave or raised. A lost connection is made anew, and its task tried once more; where none can be made
+    any more, what is left of the tasks has that error.
     """
-    waiting: queue.SimpleQueue[tuple[Key, int]] = queue.SimpleQueue()
-    for key in tasks:
-        waiting.put((key, 1))
-    results: dict[Key, Result | Exception] = {}
-    lock = threading.Lock()
-
-    def finish(key: Key, result: Result | Exception) -> None:
-        with lock:
-            results[key] = result
-            if progress:
-                progress(len(results), len(tasks))
-
-    def serve(session: Session) -> bool:
-        """Work until nothing waits (True) or the connection is lost."""
-        while True:
-            try:
-                key, attempt = waiting.get_nowait()
-            except queue.Empty:
-                return True
-            try:
-                finish(key, tasks[key](session))
-            except failures.NetworkException as error:
-                if attempt < ATTEMPTS:
-                    waiting.put((key, attempt + 1))
-                else:
-                    finish(key, error)
-                return False
-            except Exception as error:  # whatever it is, it is this task's
-                finish(key, error)
-
-    def work() -> None:
-        done = False
-        while not done:
-            try:
-                with connect(address) as session:
-                    done = serve(session)
-            except SnakescopeError as error:
-                try:
-                    finish(waiting.get_nowait()[0], error)
-                except queue.Empty:
-                    return
-
-    threads = [threading.Thread(target=work, name=f"irods-{n}") for n in range(min(sessions, len(tasks)))]
+    work = _Work(address, tasks, progress)
+    threads = [threading.Thread(target=work.run, name=f"irods-{n}") for n in range(min(sessions, len(tasks)))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return results
+    return work.results
+
+
+class _Work(Generic[Key, Result]):
+    """Tasks that wait, and what came of those that are done; shared by threads."""
+
+    def __init__(
+        self,
+        address: Address,
+        tasks: Mapping[Key, Callable[[Session], Result]],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self.results: dict[Key, Result | Exception] = {}
+        self._address, self._tasks, self._progress = address, tasks, progress
+        self._lock = threading.Lock()
+        self._waiting: queue.SimpleQueue[tuple[Key, int]] = queue.SimpleQueue()
+        for key in tasks:
+            self._waiting.put((key, 1))
+
+    def run(self) -> None:
+        """Connect and work, as often as the connection is lost."""
+        in_vain = 0
+        while in_vain < CONNECT_ATTEMPTS:
+            try:
+                with connect(self._address) as session:
+                    in_vain = 0
+                    if self._serve(session):
+                        return
+            except SnakescopeError as error:
+                in_vain += 1
+                last = error
+        while waiting := self._next():
+            self._finish(waiting[0], last)
+
+    def _next(self) -> tuple[Key, int] | None:
+        try:
+            return self._waiting.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _serve(self, session: Session) -> bool:
+        """Work until nothing waits (True) or the connection is lost."""
+        while waiting := self._next():
+            key, attempt = waiting
+            try:
+                self._finish(key, self._tasks[key](session))
+            except failures.NetworkException as error:
+                if attempt < ATTEMPTS:
+                    self._waiting.put((key, attempt + 1))
+                else:
+                    self._finish(key, error)
+                return False
+            except Exception as error:  # whatever it is, it is this task's
+                self._finish(key, error)
+        return True
+
+    def _finish(self, key: Key, result: Result | Exception) -> None:
+        with self._lock:
+            self.results[key] = result
+            if self._progress:
+                self._progress(len(self.results), len(self._tasks))

@@ -14,7 +14,8 @@ from snakescope.zone.address import Address
 from snakescope.zone.listing import Listing, list_tree
 from snakescope.zone.session import Session, connect
 
-pytestmark = pytest.mark.irods
+# A connection that is lost at its login is left unclosed by the client.
+pytestmark = [pytest.mark.irods, pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
 BOTH = pytest.mark.parametrize("genquery2", [True, False], ids=["genquery2", "genquery1"])
 GENQUERY1, GENQUERY2 = 702, 10221
 SYS_UNMATCHED_API_NUM = -12000

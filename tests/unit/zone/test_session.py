@@ -16,7 +16,8 @@ from snakescope.errors import EnvironmentUnusableError
 from snakescope.zone.address import Address
 from snakescope.zone.session import TIMEOUT_S, Session, connect
 
-pytestmark = pytest.mark.irods
+# A connection that is lost at its login is left unclosed by the client.
+pytestmark = [pytest.mark.irods, pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
 HERE = Address("/tempZone/home/rods")
 
 
