@@ -47,12 +47,12 @@ def collect(
     where: Sequence[str] = (),
     since: str | None = None,
     all_avus: bool = False,
-    headers: bool = True,
+    no_headers: bool = False,
     dry_run: bool = False,
 ) -> CollectReport:
     """Bring the images below a folder, or below ``irods://...``, into the sample sheet.
 
-    See `snakescope.runner.collect.collect`; `where`, `since`, `all_avus` and `headers` are for iRODS only.
+    See `snakescope.runner.collect.collect`; `where`, `since`, `all_avus` and `no_headers` are for iRODS only.
     """
     from snakescope.runner import collect as collecting
 
@@ -64,7 +64,7 @@ def collect(
         include=include,
         exclude=exclude,
         dry_run=dry_run,
-        options=collecting.ZoneOptions(tuple(where), since, all_avus, headers),
+        options=collecting.ZoneOptions(tuple(where), since, all_avus, not no_headers),
     )
 
 

@@ -319,7 +319,7 @@ def _collect(arguments: argparse.Namespace) -> int:
         where=arguments.where,
         since=arguments.since,
         all_avus=arguments.all_avus,
-        headers=not arguments.no_headers,
+        no_headers=arguments.no_headers,
         dry_run=arguments.dry_run,
     )
     if arguments.json:

@@ -115,7 +115,7 @@ def test_headers_are_read_in_few_sessions_and_only_once(zone: Zone, root: str, s
 def test_no_headers_leaves_them_unknown_and_says_so(zone: Zone, root: str, study: Path) -> None:
     zone.put(f"{root}/a.tif", tiff_bytes())
     zone.calls.clear()
-    report = collect(root, study, headers=False)
+    report = collect(root, study, no_headers=True)
     assert zone.count()[READ] == 0
     assert rows(study)["a"].axes is None
     assert findings(report, "unknown") == [("a.tif", "its header was not read (--no-headers)")]
@@ -274,7 +274,7 @@ def test_facts_of_a_changed_object_that_were_not_read_are_not_kept(zone: Zone, r
     zone.put(f"{root}/a.tif", tiff_bytes())
     collect(root, study)
     zone.put(f"{root}/a.tif", tiff_bytes((4, 8, 16)))
-    collect(root, study, headers=False)
+    collect(root, study, no_headers=True)
     assert (rows(study)["a"].axes, rows(study)["a"].shape) == (None, None)
 
 
@@ -350,7 +350,7 @@ def test_a_large_tree_is_complete_and_takes_few_calls(
         monkeypatch.setenv("PYTHON_IRODSCLIENT_REPORTED_SERVER_VERSION", "(4, 3, 1)")
     plan = zone.populate(f"{zone.home}/tree", 10_000, 5)
     zone.calls.clear()
-    collect(plan.root, study, headers=False, all_avus=True)
+    collect(plan.root, study, no_headers=True, all_avus=True)
     n_login = 4
     assert len(zone.calls) - n_login <= 60_000 / (2000 if old_server else 5000)
     assert zone.count()[QUERY2] == 0 or not old_server
