@@ -6,8 +6,10 @@ Reads ``study/`` as it stands; nothing is gathered anew. Knows nothing of the zo
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
-from collections.abc import Container, Iterator
+import os
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,13 +18,14 @@ from snakescope.errors import InputError, problem
 from snakescope.record import digest, files_of, read_record
 from snakescope.samples import Row, Sheet, format_voxel_size, read_sheet
 from snakescope.study.checksums import NAME as CHECKSUMS
+from snakescope.study.checksums import line
 from snakescope.study.export import FOLDER, METADATA
 from snakescope.study.inventory import made_by
 from snakescope.study.model import RAW, RUN
 from snakescope.study.pagetab_files import FILES, SOURCE, SOURCES_JOINED_BY
 from snakescope.study.replace import recover
 from snakescope.study.tree import CRATE
-from snakescope.study.verify_files import folder_digest, parse_line
+from snakescope.study.verify_files import parse_line
 from snakescope.zone.address import Address
 
 STUDY = "study"
@@ -64,7 +67,7 @@ class Item:
     @property
     def sha256(self) -> str:
         """Digest of the file, or of the folder as a record gives it."""
-        return folder_digest(self.files) if self.folder else self.files[""]
+        return _folder_digest(self.files) if self.folder else self.files[""]
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,16 @@ def _read_item(path: str, here: Path, dataset: str) -> Item:
     return Item(path, here, dataset, True, files)
 
 
+def _folder_digest(files: Mapping[str, str]) -> str:
+    """Digest of a folder from those of its files, as `snakescope.record.digest` defines it."""
+    lines = sorted((line(sha256, name) for name, sha256 in files.items()), key=_listed_name)
+    return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
+
+
+def _listed_name(text: str) -> bytes:
+    return os.fsencode(text.partition("  ")[2][:-1])
+
+
 def _item_of(path: str, listed: dict[str, tuple[str, dict[str, str]]]) -> str:
     """The listed file or folder that a file is, or is part of; itself when none is."""
     at = len(path)
@@ -195,11 +208,11 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
     problems = []
     with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         for number, text in enumerate(file, 1):
-            line = parse_line(text.removesuffix("\n"))
-            if line is None:
+            found = parse_line(text.removesuffix("\n"))
+            if found is None:
                 problems.append(problem(f"{path}: line {number}", f"found {text[:80]!r}, which is no checksum"))
             else:
-                yield line
+                yield found
     if problems:
         raise InputError([each.problems[0] for each in problems])
 

@@ -19,7 +19,7 @@ from snakescope.zone.checksums import same as same_checksum
 from snakescope.zone.checksums import written
 from snakescope.zone.listing import Listed, list_tree
 from snakescope.zone.session import Session
-from snakescope.zone.store import BytesSource, FileSource, Held, Source, ZipSource, held, same
+from snakescope.zone.store import BytesSource, FileSource, Held, Source, ZipSource, held, is_collection, same
 
 PACKED = ".zip"
 # What is annotated, after the prefix. Each object has the same names, so that what is void goes away.
@@ -161,7 +161,7 @@ def compare(plan: Plan, session: Session) -> None:
         If the target is not there, the collection is another study's, or files of somebody else would be replaced.
     """
     root = plan.root.path
-    if not session.raw.collections.exists(plan.root.parent.path):
+    if not is_collection(session, plan.root.parent.path):
         message = "there is no such collection, or you have no permission to see it"
         raise problem(plan.root.parent, message, "Make it with imkdir, or name another.")
     objects, collections = _listed(session, root)
@@ -181,7 +181,7 @@ def compare(plan: Plan, session: Session) -> None:
 
 def _listed(session: Session, root: str) -> tuple[dict[str, Listed], dict[str, tuple[tuple[str, str, str], ...]]]:
     """Objects and collections at and below the study's collection; nothing where it is not there."""
-    if not session.raw.collections.exists(root):
+    if not is_collection(session, root):
         return {}, {}
     listing = list_tree(session, root)
     collections = {path: avus for path, avus in listing.collections.items() if f"{path}/".startswith(f"{root}/")}

@@ -163,6 +163,7 @@ def publish(
         _count_plan(plan, found, report)
     else:
         _Publisher(plan, report, progress).publish(found)
+    report.failed.sort(key=lambda item: item.where)
     report.seconds = time.monotonic() - started
     return report
 

@@ -14,7 +14,7 @@ from enum import Enum
 from xml.etree.ElementTree import ParseError
 
 from irods import exception as failures
-from irods.column import Criterion
+from irods.column import Column, Criterion
 from irods.meta import AVUOperation, iRODSMeta
 from irods.models import Collection, CollectionMeta, DataObject, DataObjectMeta
 
@@ -164,7 +164,7 @@ def read_avus(session: Session, root: str, name: str) -> dict[str, list[Avu]]:
 def _read(session: Session, root: str, name: str, kind: Kind) -> list[tuple[str, Avu]]:
     model = DataObjectMeta if kind is Kind.OBJECT else CollectionMeta
     place = (Collection.name, DataObject.name) if kind is Kind.OBJECT else (Collection.name,)
-    criteria = (below(root), Criterion("like", model.name, wild(name)))
+    criteria = (below(root), equals(model.name, name))
     rows = select(session, (*place, model.name, model.value, model.units), criteria)
     told = (("/".join(row[: len(place)]), Avu(*row[-3:])) for row in rows)
     return [(path, avu) for path, avu in told if avu.name == name and is_below(path, root)]
@@ -192,6 +192,11 @@ def _select(session: Session, columns: Sequence[object], criteria: Sequence[Crit
 def wild(text: str) -> str:
     """A pattern that matches a text, and perhaps others: what servers read in different ways is ``_``, any sign."""
     return re.sub(r"""['"`\\|&]""", "_", text)
+
+
+def equals(column: Column, text: str) -> Criterion:
+    """That a column holds a text, or one that looks like it; which one is to be seen from the answer."""
+    return Criterion("like", column, wild(text))
 
 
 def below(root: str) -> Criterion:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from irods import exception as failures
+from irods import pool
+from irods.connection import Connection
 from irods.message import ET, XML_Parser_Type
 from irods.password_obfuscation import decode
 from irods.session import iRODSSession
@@ -40,6 +42,24 @@ REFUSED = tuple(
 
 # The client logs what it sends, passwords included, as debug messages.
 logging.getLogger("irods").setLevel(logging.WARNING)
+
+
+class _Connection(Connection):  # type: ignore[misc]
+    """Closes its socket when the login fails; the client's own only forgets it."""
+
+    socket: Any
+
+    def __init__(self, *arguments: Any) -> None:
+        try:
+            super().__init__(*arguments)
+        except BaseException:
+            held, self.socket = getattr(self, "socket", None), None
+            if held is not None:
+                held.close()
+            raise
+
+
+pool.Connection = _Connection
 
 
 class Session:

@@ -21,12 +21,14 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import irods.keywords as kw
 from irods import exception as failures
+from irods.api_number import api_number
+from irods.message import CollectionRequest, StringStringMap, iRODSMessage
 from irods.models import Collection, DataObject
 
 from snakescope.errors import EnvironmentUnusableError
 from snakescope.zone import checksums
 from snakescope.zone.address import Address
-from snakescope.zone.avus import select
+from snakescope.zone.avus import equals, select
 from snakescope.zone.listing import GOOD, Listed
 from snakescope.zone.session import Session, connect
 
@@ -86,8 +88,15 @@ def _held(replicas: Sequence[_Facts]) -> Held:
 def look(session: Session, path: str) -> Held | None:
     """One object as the catalogue has it now; None if it is not there."""
     collection, _, name = path.rpartition("/")
-    rows = select(session, _FACTS, (Collection.name == collection, DataObject.name == name))
-    return _held([(status, int(size), checksum or None) for _, status, size, checksum in rows]) if rows else None
+    criteria = (equals(Collection.name, collection), equals(DataObject.name, name))
+    rows = select(session, (Collection.name, DataObject.name, *_FACTS), criteria)
+    found = [row[3:] for row in rows if row[:2] == (collection, name)]
+    return _held([(status, int(size), checksum or None) for status, size, checksum in found]) if found else None
+
+
+def is_collection(session: Session, path: str) -> bool:
+    """Whether there is such a collection, as far as may be seen."""
+    return (path,) in select(session, (Collection.name,), (equals(Collection.name, path),))
 
 
 # ---------------------------------------------------------------------------- what is put
@@ -313,8 +322,11 @@ def _abandon(handle: Any) -> None:
 
 
 def make_collection(session: Session, path: str) -> None:
-    """Make a collection and those above it."""
-    session.raw.collections.create(path)
+    """Make a collection and those above it, where they are not there yet."""
+    message = CollectionRequest(collName=path, KeyValPair_PI=StringStringMap({kw.RECURSIVE_OPR__KW: ""}))
+    with session.raw.pool.get_connection() as connection:
+        connection.send(iRODSMessage("RODS_API_REQ", msg=message, int_info=api_number["COLL_CREATE_AN"]))
+        connection.recv()
 
 
 # ---------------------------------------------------------------------------- over several sessions
