@@ -149,12 +149,16 @@ def list_tree(session: Session, path: str, *, genquery2: bool | None = None) -> 
     """
     if genquery2 is None:
         genquery2 = session.server_version >= GENQUERY2_SINCE
-    if not genquery2:
-        return _list(_GenQuery1(session, path))
+    if genquery2:
+        try:
+            return _list(_GenQuery2(session, path))
+        except failures.iRODSException:
+            pass  # switched off by the site, or spoken there in another way
     try:
-        return _list(_GenQuery2(session, path))
-    except failures.SYS_UNMATCHED_API_NUM:  # switched off by the site
         return _list(_GenQuery1(session, path))
+    except failures.iRODSException as error:
+        message = f"the server refuses to list it: {type(error).__name__}"
+        raise EnvironmentUnusableError(str(Problem(str(session.address.at(path)), message))) from error
 
 
 def _list(asked: _Asked) -> Listing:

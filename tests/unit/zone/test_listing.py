@@ -18,7 +18,7 @@ from snakescope.zone.session import Session, connect
 pytestmark = [pytest.mark.irods, pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
 BOTH = pytest.mark.parametrize("genquery2", [True, False], ids=["genquery2", "genquery1"])
 GENQUERY1, GENQUERY2 = 702, 10221
-SYS_UNMATCHED_API_NUM = -12000
+SYS_UNMATCHED_API_NUM, SYS_LIBRARY_ERROR = -12000, -167000
 
 
 def names(listing: Listing) -> list[str]:
@@ -216,11 +216,19 @@ def test_a_count_that_never_fits_is_an_error(zone: Zone, session: Session, monke
         list_tree(session, f"{zone.home}/r")
 
 
-def test_where_the_newer_query_is_switched_off_the_older_is_asked(zone: Zone, session: Session) -> None:
+@pytest.mark.parametrize("code", [SYS_UNMATCHED_API_NUM, SYS_LIBRARY_ERROR])
+def test_where_the_newer_query_does_not_work_the_older_is_asked(zone: Zone, session: Session, code: int) -> None:
     zone.put(f"{zone.home}/r/0.tif", avus=[("k", "v", "")])
-    zone.faults.refuse(GENQUERY2, SYS_UNMATCHED_API_NUM)
+    zone.faults.refuse(GENQUERY2, code)
     found = list_tree(session, f"{zone.home}/r")
     assert found.objects[0].avus == (("k", "v", ""),)
+
+
+def test_a_server_that_refuses_all_queries_is_told(zone: Zone, session: Session) -> None:
+    for api in (GENQUERY1, GENQUERY2):
+        zone.faults.refuse(api, SYS_LIBRARY_ERROR)
+    with pytest.raises(EnvironmentUnusableError, match="refuses to list it: SYS_LIBRARY_ERROR"):
+        list_tree(session, zone.home)
 
 
 def test_an_older_server_is_asked_the_older_query(zone: Zone, monkeypatch: pytest.MonkeyPatch) -> None:
