@@ -59,6 +59,11 @@ def staged(row_id: str) -> str:
     return f"{STAGED}/{row_id}"
 
 
+def staged_part(row_id: str) -> str:
+    """Path of the folder that holds what is here of a copy on its way."""
+    return f"{STAGED}/.part/{row_id}"
+
+
 def rule_file(pipeline: str, step: str) -> str:
     """Path of the compiled rule of a step."""
     return f"{RULES}/{pipeline}/{step}.smk"

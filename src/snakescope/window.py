@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ class Window:
         self._dead: set[Any] = set()
         self._known_failures = 0
         self._memo: dict[Any, bool] = {}
+        self._parts: deque[str] = deque()
         self._removals: list[threading.Thread] = []
 
     def open(self, scheduler: Any, ready: list[Any]) -> list[Any]:
@@ -148,13 +150,21 @@ class Window:
             del self._copies[row]
             readers = list(self._dag.depending.get(self._stage[row], ()))
             left = not any(map(self._dag.needrun, readers)) or any(job in self._dead for job in readers)
-            if left and readers and not self.keep:
-                self._remove(row)
+            if self._stage[row] in self._failed:
+                self._keep_part(row)
+            elif left and readers and not self.keep:
+                self._remove(layout.staged(row))
 
-    def _remove(self, row: str) -> None:
-        """Remove a copy aside from the scheduler, which a large folder would hold up."""
+    def _keep_part(self, row: str) -> None:
+        """What came of a row before its staging failed is of use to the next run, but only so much of it stays."""
+        self._parts.append(row)
+        if len(self._parts) > self.size:
+            self._remove(layout.staged_part(self._parts.popleft()))
+
+    def _remove(self, folder: str) -> None:
+        """Remove a folder aside from the scheduler, which a large one would hold up."""
         self._removals = [thread for thread in self._removals if thread.is_alive()]
-        thread = threading.Thread(target=shutil.rmtree, args=(layout.staged(row),), kwargs={"ignore_errors": True})
+        thread = threading.Thread(target=shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True})
         thread.start()
         self._removals.append(thread)
 

@@ -120,7 +120,7 @@ class Plan:
         rows = self.units(step)[unit]
         if wire["from"] == "sheet":
             if wire["column"] == "path":
-                return [staged_path(row) if row.remote else row.path for row in rows]
+                return [row_file(row) for row in rows]
             return [self._cell(row, wire["column"]) for row in rows]
         return [layout.result(source, wire["step"], wire["file"]) for source in self._upstream_units(wire, rows)]
 
@@ -375,6 +375,11 @@ def staged_path(row: Row) -> str:
     name = unquote(row.path.rstrip("/"))
     match = _PACKED.search(name) or _SUFFIX.search(name)
     return f"{layout.staged(row.id)}/{row.id}{match[1] if match else ''}"
+
+
+def row_file(row: Row) -> str:
+    """Where a row's image is read: its path, or the staged copy of what lies in iRODS."""
+    return staged_path(row) if row.remote else row.path
 
 
 def _reads_path(wire: Mapping[str, Any]) -> bool:

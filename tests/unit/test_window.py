@@ -249,3 +249,17 @@ def test_a_scheduler_is_held_once_however_often_a_workflow_is_read() -> None:
 def test_a_snakemake_that_cannot_be_held_back_is_refused() -> None:
     with pytest.raises(EnvironmentUnusableError, match=r"does not tell which jobs are ready, so stage_window cannot"):
         hold_window(type("S", (), {}), 3, [], [])
+
+
+def test_of_rows_whose_staging_failed_as_many_parts_stay_as_the_window_has_rows(tmp_path: Path) -> None:
+    found = Play(PIPELINES["one step"], 6, 1, frozenset())
+    found.scheduler.workflow.dag = Dag(found)
+    window = Window(2, found.rows, ["stamp"])
+    for row in found.rows:
+        window.open(found.scheduler, found.ready())
+        (tmp_path / "staged/.part" / row).mkdir(parents=True)
+        found.scheduler.failed.add(found.stage[row])
+    window.open(found.scheduler, found.ready())
+    for thread in window._removals:
+        thread.join()
+    assert len(list((tmp_path / "staged/.part").iterdir())) == 2

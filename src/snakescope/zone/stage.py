@@ -14,10 +14,11 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from snakescope import layout
 from snakescope.errors import SnakescopeError, problem
 from snakescope.zone.address import Address
 from snakescope.zone.listing import NOT_SHOWN, Listed, list_tree
@@ -25,7 +26,6 @@ from snakescope.zone.packed import unpack
 from snakescope.zone.transfer import PATIENCE_S, Fetched, fetch, fetch_collection, patient
 
 SOURCE = ".source"
-PARTS = ".part"
 PACKED = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
@@ -119,14 +119,17 @@ def _source(text: str, fetched: Fetched) -> str:
 @contextmanager
 def _slot(folder: Path) -> Iterator[Path]:
     """A folder for what is on its way, for this process alone: one that outlived its run may still be writing there."""
-    slot = folder.parent / PARTS / folder.name
+    slot = folder.parent / Path(layout.staged_part(folder.name)).relative_to(layout.STAGED)
     told = False
     while True:
         slot.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(slot, os.O_RDONLY)
         try:
             if _lock(descriptor) and _is_at(descriptor, slot):
-                yield slot
+                try:
+                    yield slot
+                finally:
+                    _tidy(slot)
                 return
         finally:
             os.close(descriptor)
@@ -134,6 +137,13 @@ def _slot(folder: Path) -> Iterator[Path]:
             print("another process is staging this row; waiting for it", flush=True)
             told = True
         time.sleep(0.2)
+
+
+def _tidy(slot: Path) -> None:
+    """Leave no empty folders behind."""
+    for folder in (*slot.glob("*/"), slot):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _lock(descriptor: int) -> bool:
