@@ -52,11 +52,14 @@ from snakescope.zone.address import Address
 from snakescope.zone.session import connect
 address = Address(root)
 extra = {}
+usage = resource.getrusage(resource.RUSAGE_SELF)
+before = usage.ru_utime + usage.ru_stime
 """
 END = """
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"objects": found, "seconds": seconds, "peak_mib": peak, **extra}))
+usage = resource.getrusage(resource.RUSAGE_SELF)
+cpu, peak = usage.ru_utime + usage.ru_stime - before, usage.ru_maxrss / 1024
+print(json.dumps({"objects": found, "seconds": seconds, "cpu_s": cpu, "peak_mib": peak, **extra}))
 """
 LIST = """
 from snakescope.zone.listing import list_tree
@@ -82,10 +85,11 @@ with connect(address) as session:
     raw = session.raw
     query = raw.query(Collection.name, DataObject.name).filter(Like(Collection.name, root + "%"))
     paths = [f"{row[Collection.name]}/{row[DataObject.name]}" for row in query]
-    found, listed = len(paths), time.perf_counter()
+    found, listed, cpu_listed = len(paths), time.perf_counter(), time.process_time()
     for path in paths[:part]:
         assert len(raw.metadata.get(DataObject, path)) == 5  # what metadata.items() of an object asks
 extra = {"per_object": (time.perf_counter() - listed) / part, "measured": part}
+extra["cpu_per_object"] = (time.process_time() - cpu_listed) / part
 """,
     "walk": """
 start = time.perf_counter()
@@ -97,11 +101,12 @@ with connect(address) as session:
 
 @dataclass(frozen=True)
 class Measured:
-    """One contender: calls to the server, seconds, peak memory in MiB, and how many objects were really done."""
+    """One contender: calls to the server, seconds in all and of the client's CPU, memory, objects really done."""
 
     objects: int
     calls: float
     seconds: float
+    cpu_s: float
     peak_mib: float
     measured: int
 
@@ -162,12 +167,14 @@ def measure(server: Server, name: str, latency_ms: float, part: int) -> Measured
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout)
-    calls, seconds, measured = float(server.calls()), found["seconds"], found.get("measured", found["objects"])
+    calls, seconds, cpu_s = float(server.calls()), found["seconds"], found["cpu_s"]
+    measured = found.get("measured", found["objects"])
     if "per_object" in found:
         rest = found["objects"] - measured
         seconds += found["per_object"] * rest
+        cpu_s += found["cpu_per_object"] * rest
         calls += rest
-    return Measured(found["objects"], calls, seconds, found["peak_mib"], measured)
+    return Measured(found["objects"], calls, seconds, cpu_s, found["peak_mib"], measured)
 
 
 def main() -> None:
@@ -186,7 +193,8 @@ def main() -> None:
                 rows = f"{each.objects * (1 if name == 'walk' else 6) / each.calls:,.1f}"
                 print(
                     f"  {name:22} {each.calls:10,.0f} calls {rows:>9} rows/call {each.seconds:9,.1f} s "
-                    f"{each.seconds / ours.seconds:7.2f} x {each.peak_mib:6,.0f} MiB{note}"
+                    f"{each.seconds / ours.seconds:7.2f} x {each.cpu_s:8,.1f} s CPU {each.peak_mib:6,.0f} MiB{note}",
+                    flush=True,
                 )
 
 

@@ -160,7 +160,9 @@ class Mapper:
         return self._known[name]
 
     def _cell(self, column: str, given: Sequence[tuple[Avu, AvuRule | None]], found: Mapped) -> str:
-        ordered = sorted(given, key=lambda item: (natural_key(item[0][2]), natural_key(item[0][1])))
+        ordered = given
+        if len(given) > 1:
+            ordered = sorted(given, key=lambda item: (natural_key(item[0][2]), natural_key(item[0][1])))
         values = []
         for avu, rule in ordered:
             try:

@@ -11,6 +11,7 @@ import binascii
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from snakescope.catalog.avu_map import PREFIX, Mapped, Mapper, read_avu_map
@@ -34,6 +35,10 @@ Progress = Callable[[int, int], None]
 
 _GROUPING = {"series", "t", "c"}
 _NEEDED = ("axes", "shape", "dtype")
+_FACTS = {*FACT_COLUMNS, *ORDER_COLUMNS, "sensitive"} - {"bytes"}
+
+Facts = tuple[tuple[str, str], ...]
+Pairs = list[tuple[str, str]]
 
 
 def collect_irods(
@@ -102,7 +107,8 @@ def collect_irods(
     reading = read_names(given, "as given", names) if given else find_naming(names)
     used = reading if reading and reading.z_planes == 1 and (given or accept) else None
     series = _name_series(address, used, old)
-    images = [image for each in described for image in _images(each, used, series, found)]
+    checked: dict[Facts, Pairs] = {}
+    images = [image for each in described for image in _images(each, used, series, found, checked)]
     merged = merge(old, images, study or Path("/"), _refreshed(images))
     report = CollectReport(
         folder=address,
@@ -189,12 +195,12 @@ class _Described:
                 cells.setdefault(column, text)
         self.mapped.cells = cells
 
-    @property
+    @cached_property
     def uri(self) -> str:
         """Address, as the sheet has it."""
         return str(self.tree.address.at(self.item.path))
 
-    @property
+    @cached_property
     def state(self) -> dict[str, str]:
         """What the catalogue says of its content."""
         modified = f"{self.item.modified:%Y-%m-%dT%H:%M:%SZ}"
@@ -279,7 +285,9 @@ def _is_same(row: Row, state: Mapping[str, str]) -> bool:
     return same and all(row.cell(name) for name in _NEEDED)
 
 
-def _images(each: _Described, reading: Reading | None, series: Mapping[str, str], found: Found) -> Iterator[Image]:
+def _images(
+    each: _Described, reading: Reading | None, series: Mapping[str, str], found: Found, checked: dict[Facts, Pairs]
+) -> Iterator[Image]:
     """Cells of each image of one object; AVUs go before names, and names before headers."""
     name = each.item.relative
     fields = dict(reading.fields.get(name, {})) if reading else {}
@@ -294,7 +302,7 @@ def _images(each: _Described, reading: Reading | None, series: Mapping[str, str]
             label = f"{label}_s{facts['scene']}"
             if cells.get("series"):
                 cells["series"] = f"{cells['series']}_s{facts['scene']}"
-        cells, refused = _fitting(cells, {**facts, **fields})
+        cells, refused = _fitting(cells, {**facts, **fields}, checked)
         each.mapped.refused += refused
         sources = dict.fromkeys(told, "its AVU says")
         kept = {key: text for key, text in cells.items() if text or key == "checksum"}
@@ -303,21 +311,27 @@ def _images(each: _Described, reading: Reading | None, series: Mapping[str, str]
         found.unknown.append((shown(name), each.unknown))
 
 
-def _fitting(cells: dict[str, str], without: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Take back what AVUs say of the image where no sheet can hold it."""
-    try:
-        build_sheet(["id", *cells], [{"id": "x", **cells}])
-    except InputError as error:
-        reasons = [(item.where.rpartition(": ")[2], item.message) for item in error.problems]
-        facts = {*FACT_COLUMNS, *ORDER_COLUMNS, "sensitive"} - {"bytes"}
-        return {key: text for key, text in cells.items() if key not in facts} | dict(without), reasons
-    return cells, []
+def _fitting(
+    cells: dict[str, str], without: Mapping[str, str], known: dict[Facts, Pairs]
+) -> tuple[dict[str, str], Pairs]:
+    """Take back what AVUs, or else all, say of the image where no sheet can hold it; equal facts are checked once."""
+    facts = {column: text for column, text in cells.items() if column in _FACTS}
+    key = tuple(facts.items())
+    if key not in known:
+        known[key] = []
+        try:
+            build_sheet(["id", "path", *facts], [{"id": "x", "path": "x", **facts}])
+        except InputError as error:
+            known[key] = [(item.where.rpartition(": ")[2], item.message) for item in error.problems]
+    if not known[key]:
+        return cells, []
+    rest = {column: text for column, text in cells.items() if column not in _FACTS} | dict(without)
+    return (rest, known[key]) if not without else (_fitting(rest, {}, known)[0], known[key])
 
 
 def _refreshed(images: Sequence[Image]) -> Collection[str]:
     """Columns that AVUs fill and that are no facts of the image: the zone is where they are kept."""
-    kept = {*FACT_COLUMNS, *ORDER_COLUMNS, "sensitive"}
-    return {column for image in images for column in image.sources} - kept
+    return {column for image in images for column in image.sources} - _FACTS
 
 
 # ---------------------------------------------------------------------------- series, and what is to be told

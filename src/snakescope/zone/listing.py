@@ -85,11 +85,15 @@ class Listed:
     @property
     def good(self) -> Replica | None:
         """The first good replica; None when there is none, or when the good ones contradict each other."""
+        if len(self.replicas) == 1 and self.replicas[0].status == GOOD:
+            return self.replicas[0]
         return None if self.unusable else next(each for each in self.replicas if each.status == GOOD)
 
     @property
     def unusable(self) -> str | None:
         """Why its content cannot be trusted; None when it can."""
+        if len(self.replicas) == 1 and self.replicas[0].status == GOOD:
+            return None
         good = [each for each in self.replicas if each.status == GOOD]
         if not good:
             found = ", ".join(f"{each.number}: {_STATUS.get(each.status, each.status)}" for each in self.replicas)
