@@ -48,6 +48,7 @@ def collect(
     since: str | None = None,
     all_avus: bool = False,
     no_headers: bool = False,
+    quay: Path | None = None,
     dry_run: bool = False,
 ) -> CollectReport:
     """Bring the images below a folder, or below ``irods://...``, into the sample sheet.
@@ -65,6 +66,7 @@ def collect(
         exclude=exclude,
         dry_run=dry_run,
         options=collecting.ZoneOptions(tuple(where), since, all_avus, not no_headers),
+        quay=quay,
     )
 
 

@@ -109,6 +109,7 @@ def _add_collect(commands: Any) -> None:
     command.add_argument("--since", metavar="DATE", help="iRODS: only what was changed at this date or later (UTC)")
     command.add_argument("--all-avus", action="store_true", help="iRODS: AVUs that the mapping does not know, too")
     command.add_argument("--no-headers", action="store_true", help="iRODS: do not read the headers of the images")
+    command.add_argument("--quay", type=Path, metavar="FILE", help="omero-quay: workbook or manifest with the assays")
     command.add_argument("--dry-run", action="store_true", help="show what would be written, write nothing")
     _add_json(command)
 
@@ -320,6 +321,7 @@ def _collect(arguments: argparse.Namespace) -> int:
         since=arguments.since,
         all_avus=arguments.all_avus,
         no_headers=arguments.no_headers,
+        quay=arguments.quay,
         dry_run=arguments.dry_run,
     )
     if arguments.json:

@@ -36,9 +36,11 @@ from publish_helpers import (
     sha256,
 )
 from snakescope import api
+from snakescope.catalog.omero_quay import read_assays
 from snakescope.errors import EnvironmentUnusableError, InputError
 from snakescope.publish import plan as planning
 from snakescope.publish.publish import PublishReport
+from snakescope.samples import build_sheet, sheet_text
 from snakescope.zone import store
 
 pytestmark = pytest.mark.irods
@@ -591,3 +593,25 @@ def test_the_names_of_all_avus_are_documented() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs/irods-publish.md").read_text(encoding="utf-8")
     for name in (*planning.NAMES, planning.RESULTS):
         assert f"`{PREFIX}{name}`" in page
+
+
+def test_the_analysis_becomes_an_assay_of_the_studies_of_omero_quay(zone: Zone, export: Export) -> None:
+    told = {"quay_investigation": "lab", "quay_study": "mitosis", "quay_assay": "day 1", "quay_owner": "ann"}
+    columns = ["id", "path", "voxel_size_um", *told]
+    rows = [{"id": row, "path": export.paths[row], "voxel_size_um": "1,1,1", **told} for row in export.ids]
+    export.write("config/samples.tsv", sheet_text(build_sheet(columns, rows)))
+    export.write("study/rembi.yaml", "image_analysis:\n  analysis_overview: Nuclei were counted.\n")
+    checksums = export.root / "study/checksums.sha256"
+    lines = [text for text in checksums.read_text().splitlines(True) if "rembi" not in text]
+    checksums.write_text("".join(lines))
+    publish(zone, export)
+    text = zone.read(f"{root_of(zone)}/omero-quay.json")
+    (export.root / "manifest.json").write_bytes(text)
+    (assay,) = read_assays(export.root / "manifest.json")
+    assert (assay.investigation, assay.study, assay.name, assay.owner) == ("lab", "mitosis", "tiny_analysis", "ann")
+    assert assay.paths == (f"irods://{root_of(zone)}/results",)
+    assert assay.pairs["Image Analysis Overview"] == "Nuclei were counted."
+    assert sha256(text) in zone.read(f"{root_of(zone)}/checksums.sha256").decode()
+    zone.calls.clear()
+    publish(zone, export)
+    assert changes(zone) == []

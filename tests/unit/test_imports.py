@@ -39,6 +39,7 @@ BEHIND = {
     "yaml": {"tool"},
     "pydantic": {"tool", "pipeline", "runner", "study", "catalog"},
     "irods": {"zone"},
+    "openpyxl": {"catalog"},
     "snakemake": set(),
     "pandas": set(),
     "skimage": set(),

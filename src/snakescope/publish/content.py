@@ -15,6 +15,7 @@ from pathlib import Path
 
 from snakescope import layout
 from snakescope.errors import InputError, problem
+from snakescope.publish.quay import analysis_overview, quay_studies
 from snakescope.record import digest, files_of, read_record
 from snakescope.samples import Row, Sheet, format_voxel_size, read_sheet
 from snakescope.study.checksums import NAME as CHECKSUMS
@@ -84,6 +85,8 @@ class Content:
         In the order of the export.
     remote
         Addresses of the raw images that lie in iRODS already, by their name in the crate, with their rows.
+    quay, overview
+        Studies of omero-quay that the rows belong to (see `quay_studies`), and how the analysis reads.
     """
 
     name: str
@@ -91,6 +94,8 @@ class Content:
     run: str
     items: list[Item]
     remote: dict[str, tuple[Address, Row]]
+    quay: dict[tuple[str, str], str] = field(default_factory=dict)
+    overview: str = ""
 
 
 def read_content(root: Path, sheet_path: str = layout.SHEET) -> Content:
@@ -116,7 +121,8 @@ def read_content(root: Path, sheet_path: str = layout.SHEET) -> Content:
     run = next((item.sha256 for item in items if item.path == METADATA), None)
     if run is None:
         raise problem(folder / CHECKSUMS, f"does not tell of {CRATE}/{METADATA}", "Run: snakescope export")
-    return Content(name, title, run, items, remote)
+    quay = quay_studies(rows.values())
+    return Content(name, title, run, items, remote, quay, analysis_overview(root) if quay else "")
 
 
 def _name_and_title(folder: Path) -> tuple[str, str]:

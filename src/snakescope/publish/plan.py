@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 
 from snakescope.errors import InputError, Problem, problem
+from snakescope.publish import quay
 from snakescope.publish.content import STUDY, Content, Item
 from snakescope.study.checksums import NAME as CHECKSUMS
 from snakescope.study.checksums import line
@@ -135,6 +136,8 @@ def make_plan(content: Content, target: Address, prefix: str, *, pack: bool = Fa
     """Say where everything goes, before the zone is asked."""
     root = target / content.name
     items = [_placed(item, root, pack=pack) for item in content.items]
+    if content.quay:
+        items.append(_made(quay.NAME, quay.manifest(root, content.title, content.overview, content.quay), root))
     return Plan(content, root, prefix, items)
 
 
@@ -147,6 +150,13 @@ def _placed(item: Item, root: Address, *, pack: bool) -> Planned:
         uploads = [Upload(f"{path}/{name}", FileSource(item.here / name), sha) for name, sha in item.files.items()]
         return Planned(item, path, Kind.COLLECTION, uploads)
     return Planned(item, path, Kind.OBJECT, [Upload(path, FileSource(item.here), item.sha256)])
+
+
+def _made(name: str, text: bytes, root: Address) -> Planned:
+    """A file that is made for the zone."""
+    source, path = BytesSource(text), f"{root.path}/{name}"
+    item = Item(name, Path(name), STUDY, files={"": _sha256(source)})
+    return Planned(item, path, Kind.OBJECT, [Upload(path, source, item.sha256)])
 
 
 # ---------------------------------------------------------------------------- held against the zone
@@ -317,12 +327,9 @@ def checksums(plan: Plan) -> Planned:
         for upload in each.uploads
         if upload.sha256
     ]
-    source = BytesSource("".join(told).encode("utf-8", errors="surrogateescape"))
-    path, digest = f"{plan.root.path}/{CHECKSUMS}", _sha256(source)
-    upload = Upload(path, source, digest, plan.checksums_held)
-    _judge(upload, digest)
-    item = Item(CHECKSUMS, Path(CHECKSUMS), STUDY, files={"": digest})
-    planned = Planned(item, path, Kind.OBJECT, [upload], have=plan.checksums_have)
+    planned = _made(CHECKSUMS, "".join(told).encode("utf-8", errors="surrogateescape"), plan.root)
+    planned.have, planned.uploads[0].held = plan.checksums_have, plan.checksums_held
+    _judge(planned.uploads[0], planned.item.sha256)
     settle_avus(plan, planned)
     return planned
 

@@ -38,6 +38,7 @@ def collect(
     exclude: Sequence[str] = (),
     dry_run: bool = False,
     options: ZoneOptions | None = None,
+    quay: Path | None = None,
 ) -> CollectReport:
     """Bring the images below a folder, or below a collection of iRODS, into a study's sample sheet.
 
@@ -55,6 +56,8 @@ def collect(
         Describe, write nothing.
     options
         Only with an address.
+    quay
+        Workbook or manifest of omero-quay that tells of the images.
 
     Returns
     -------
@@ -80,6 +83,8 @@ def collect(
         report = _collect_folder(Path(folder), sheet, pattern, yes, include, exclude)
     else:
         report = _collect_irods(address, sheet, pattern, yes, include, exclude, options or ZoneOptions(), prefix)
+    if quay is not None and report.sheet.rows:
+        _add_assays(report, quay, study)
     if report.sheet.rows and not dry_run:
         try:
             sheet.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +141,16 @@ def _collect_irods(
             prefix=PREFIX if prefix is None else prefix,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+
+
+def _add_assays(report: CollectReport, quay: Path, study: Path) -> None:
+    """Give the rows what the assays of omero-quay say of them."""
+    from snakescope.catalog.omero_quay import describe, read_assays
+
+    found = describe(report.sheet, read_assays(quay), study, quay)
+    report.sheet = found.sheet
+    report.disagreements += found.disagreements
+    report.problems += found.problems
 
 
 def _progress() -> Progress:
