@@ -615,3 +615,25 @@ def test_the_analysis_becomes_an_assay_of_the_studies_of_omero_quay(zone: Zone, 
     zone.calls.clear()
     publish(zone, export)
     assert changes(zone) == []
+
+
+@pytest.mark.slow
+def test_a_real_export_comes_back_whole(zone: Zone, demo_study: Path, tmp_path: Path) -> None:
+    """Published, fetched again, and checked with the list of checksums alone, in the terminal's way."""
+    report = api.publish(target(zone), study=demo_study, quiet=True)
+    assert report.failed == []
+    root = f"{zone.home}/lab/{demo_study.name}"
+    for name, content in objects(zone, root).items():
+        (tmp_path / "back" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "back" / name).write_bytes(content)
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "--quiet", "checksums.sha256"], cwd=tmp_path / "back", capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    told = dict(avu[:2] for avu in zone.avus(f"{root}/results/cell1_ch0_stack0000/deconvolve/image.ome.zarr"))
+    assert told[f"{PREFIX}source"] == "raw/cell1_ch0_stack0000.tif", "not the image between"
+    assert told[f"{PREFIX}voxel_size_um"].endswith(",0.1,0.1")
+    zone.calls.clear()
+    again = api.publish(target(zone), study=demo_study, quiet=True)
+    assert (again.put, again.replaced, again.annotated) == (0, 0, 0)
+    assert changes(zone) == []
