@@ -590,6 +590,13 @@ def test_killed_at_a_random_moment_and_run_again_it_finishes(zone: Zone, export:
     assert killed
 
 
+def test_a_query_that_is_refused_is_told(zone: Zone, export: Export) -> None:
+    publish(zone, export)
+    zone.faults.refuse(702, Code.CAT_SQL_ERR)
+    with pytest.raises(InputError, match=r"lab/tiny: the server refuses it \(CAT_SQL_ERR\)"):
+        publish(zone, export)
+
+
 def test_a_server_that_is_gone_is_told(zone: Zone, export: Export) -> None:
     zone.stop()
     done = snakescope("publish", target(zone), cwd=export.root)

@@ -33,7 +33,7 @@ from snakescope.publish.plan import (
 from snakescope.zone.address import Address
 from snakescope.zone.avus import Kind, annotate, fit
 from snakescope.zone.session import Session, connect
-from snakescope.zone.store import confirm, in_parallel, make_collection, put
+from snakescope.zone.store import confirm, in_parallel, make_collection, put, told
 
 Progress = Callable[[str, int, int], None]
 PACKED_IMAGES = (".zip", ".tar", ".tgz", ".tar.gz")
@@ -155,7 +155,7 @@ def publish(
     content = read_content(root, sheet_path)
     address = Address.parse(target) if target is not None else beside(content)
     plan = make_plan(content, address, prefix, pack=pack)
-    with connect(address) as session:
+    with connect(address) as session, told(plan.root):
         compare(plan, session)
     found = _find_pointers(plan)
     report = PublishReport(str(plan.root), content.title, dry_run, gone=plan.gone, others=plan.others)
@@ -185,7 +185,7 @@ def _find_pointers(plan: Plan) -> list[Pointer]:
         servers[address.server].append((address, folder))
     found = []
     for server, addresses in servers.items():
-        with connect(server) as session:
+        with connect(server) as session, told(server):
             found += pointers(plan, session, addresses)
     return found
 
@@ -203,15 +203,16 @@ def _count_plan(plan: Plan, found: Sequence[Pointer], report: PublishReport) -> 
     acts = Counter(upload.act for upload in uploads)
     report.put, report.replaced = acts[Act.PUT], acts[Act.REPLACE] + acts[Act.ASK]
     report.same = acts[Act.SAME]
-    report.put_bytes = sum(_size(upload) for upload in uploads if upload.act is not Act.SAME)
+    report.put_bytes = sum(_size(each) for each in items if each.uploads[0].act is not Act.SAME or not each.packed)
     report.annotated = sum(bool(each.change) for each in items) + bool(plan.mark)
     report.sources = len(found)
 
 
-def _size(upload: Upload) -> int:
-    if upload.source.size is not None:
-        return upload.source.size
-    return sum(len(block) for block in upload.source.blocks())
+def _size(planned: Planned) -> int:
+    """Bytes of the files that are still to be put; of a packed folder, of what goes into it."""
+    if planned.packed:
+        return sum((planned.item.here / name).stat().st_size for name in planned.item.files)
+    return sum(upload.source.size or 0 for upload in planned.uploads if upload.act is not Act.SAME)
 
 
 def _row(planned: Planned) -> PublishedFile:
@@ -296,8 +297,7 @@ class _Publisher:
             with self._lock:
                 self.report.same += 1
             return
-        upload.sha256 = put(session, upload.path, upload.source, upload.sha256)
-        size = _size(upload)
+        upload.sha256, size = put(session, upload.path, upload.source, upload.sha256)
         with self._lock:
             self.report.put_bytes += size
             self.report.put += upload.act is Act.PUT

@@ -15,6 +15,7 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -25,7 +26,7 @@ from irods.api_number import api_number
 from irods.message import CollectionRequest, StringStringMap, iRODSMessage
 from irods.models import Collection, DataObject
 
-from snakescope.errors import EnvironmentUnusableError
+from snakescope.errors import EnvironmentUnusableError, problem
 from snakescope.zone import checksums
 from snakescope.zone.address import Address
 from snakescope.zone.avus import equals, select
@@ -248,7 +249,7 @@ class StoreError(Exception):
     """A file could not be put, or is not on the server as it was put."""
 
 
-def put(session: Session, path: str, source: Source, sha256: str | None = None) -> str:
+def put(session: Session, path: str, source: Source, sha256: str | None = None) -> tuple[str, int]:
     """Put bytes as an object, over what is there, and check what the catalogue says of it.
 
     Parameters
@@ -258,7 +259,7 @@ def put(session: Session, path: str, source: Source, sha256: str | None = None) 
 
     Returns
     -------
-    Their sha256.
+    Their sha256 and how many they are.
 
     Raises
     ------
@@ -267,13 +268,13 @@ def put(session: Session, path: str, source: Source, sha256: str | None = None) 
     irods.exception.iRODSException
         What the server refuses.
     """
-    found = _write(session, path, source, sha256)
+    found, size = _write(session, path, source, sha256)
     there = look(session, path)
     if there is None or not there.good:
         raise StoreError("no good replica came of it")
     if not confirm(session, path, there, source, found):
         raise StoreError("the checksum on the server is not that of the file")
-    return found
+    return found, size
 
 
 def confirm(session: Session, path: str, there: Held, source: Source, sha256: str | None) -> bool:
@@ -284,7 +285,7 @@ def confirm(session: Session, path: str, there: Held, source: Source, sha256: st
     return bool(same(there, source, sha256))
 
 
-def _write(session: Session, path: str, source: Source, sha256: str | None) -> str:
+def _write(session: Session, path: str, source: Source, sha256: str | None) -> tuple[str, int]:
     """Write and close; what turns out to be other bytes is never closed, so that no good replica comes of it."""
     options = {kw.REG_CHKSUM_KW: "", kw.OPR_TYPE_KW: 1}
     if source.size is not None:
@@ -304,7 +305,7 @@ def _write(session: Session, path: str, source: Source, sha256: str | None) -> s
     except BaseException:
         _abandon(handle)
         raise
-    return digest.hexdigest()
+    return digest.hexdigest(), size
 
 
 def _send(raw: Any, block: bytes) -> None:
@@ -362,6 +363,17 @@ class _Shared(Generic[T]):
             self.done += 1
             if self.progress:
                 self.progress(self.done, self.total)
+
+
+@contextmanager
+def told(where: object) -> Iterator[None]:
+    """Tell what a server refuses as a problem of a place; lost connections go on as they are."""
+    try:
+        yield
+    except failures.NetworkException:
+        raise
+    except failures.iRODSException as error:
+        raise problem(where, explain(error)) from error
 
 
 def in_parallel(
