@@ -238,6 +238,19 @@ def test_foreign_avus_and_objects_are_never_touched(zone: Zone, export: Export) 
     assert zone.read(f"{root_of(zone)}/notes.txt") == b"mine"
 
 
+def test_the_prefix_is_configured(zone: Zone, export: Export) -> None:
+    export.write("config/config.yaml", "pipeline: tiny\navu_prefix: 'lab_x:'\n")
+    zone.calls.clear()
+    publish(zone, export)
+    told = [name for avus in avus_below(zone, root_of(zone)).values() for name, _, _ in avus]
+    assert told
+    assert {name[:6] for name in told} == {"lab_x:"}
+    for bad in ("''", "'a%'", f"'{'x' * 300}'"):
+        export.write("config/config.yaml", f"pipeline: tiny\navu_prefix: {bad}\n")
+        with pytest.raises(InputError, match=r"config/config.yaml: avu_prefix: found"):
+            publish(zone, export)
+
+
 def test_unreadable_foreign_avus_do_no_harm(zone: Zone, export: Export) -> None:
     publish(zone, export)
     for name, value in (("note", "bell \x07"), ("long", "ü" * 2000)):

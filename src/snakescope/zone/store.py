@@ -287,7 +287,7 @@ def confirm(session: Session, path: str, there: Held, source: Source, sha256: st
 
 def _write(session: Session, path: str, source: Source, sha256: str | None) -> tuple[str, int]:
     """Write and close; what turns out to be other bytes is never closed, so that no good replica comes of it."""
-    options = {kw.REG_CHKSUM_KW: "", kw.OPR_TYPE_KW: 1}
+    options = {kw.REG_CHKSUM_KW: ""}
     if source.size is not None:
         options[kw.DATA_SIZE_KW] = str(source.size)
     handle = session.raw.data_objects.open(path, "w", **options)
