@@ -27,7 +27,7 @@ from snakescope.workflow import Plan
 from snakescope.zone.address import Address
 
 pytestmark = [pytest.mark.irods, pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
-ROUNDS = range(25 if os.environ.get("SNAKESCOPE_SOAK") else 2)
+ROUNDS = range(20 if os.environ.get("SNAKESCOPE_SOAK") else 2)
 HOSTILE = (
     "a b.txt", "it's.txt", 'say "it".txt', "tab\there.txt", "line\nend.txt", "100%.txt", "a_b%c.txt", "a..b.txt",
     "größe µ 細胞.txt", "{braces}.txt", "{sample}.txt", "back\\slash.txt", "-rf.txt", "&;$(x).txt",
@@ -477,6 +477,23 @@ def test_a_full_disk_fails_rows_and_nothing_else(
         subprocess.run(["umount", str(found.root / "staged")], check=True)
     found.contents[f"{large}.txt"] = "x\n" * 50_000
     finish(found)
+
+
+@pytest.mark.parametrize(
+    ("more", "local"), [((), "{'stage_in'}"), (("--set-resources", "stage_in:slurm_partition=transfer"), "set()")]
+)
+def test_staging_runs_where_snakemake_does_unless_a_profile_names_a_partition(
+    study: Callable[..., Remote], zone: Zone, more: tuple[str, ...], local: str
+) -> None:
+    found = study(1)
+    found.snakescope("compile")
+    found.write("workflow/Snakefile", found.read("workflow/Snakefile") + "\n\nprint(workflow._localrules)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "staged/r0", *more],
+        cwd=found.root, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert local in (done.stdout + done.stderr).splitlines()
+    assert zone.calls == []
 
 
 def test_a_plain_snakemake_keeps_to_the_window_too(study: Callable[..., Remote], zone: Zone) -> None:

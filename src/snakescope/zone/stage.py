@@ -23,7 +23,8 @@ from snakescope.errors import SnakescopeError, problem
 from snakescope.zone.address import Address
 from snakescope.zone.listing import NOT_SHOWN, Listed, list_tree
 from snakescope.zone.packed import unpack
-from snakescope.zone.transfer import PATIENCE_S, Fetched, fetch, fetch_collection, patient
+from snakescope.zone.patience import PATIENCE_S, patient
+from snakescope.zone.transfer import Fetched, fetch, fetch_collection
 
 SOURCE = ".source"
 PACKED = (".zip", ".tar", ".tar.gz", ".tgz")

@@ -10,49 +10,30 @@ import errno
 import json
 import os
 import shutil
-import ssl
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from irods import exception as failures
 from irods import keywords
 from irods.api_number import api_number
 from irods.message import FileOpenRequest, StringStringMap, iRODSMessage
 
-from snakescope.errors import EnvironmentUnusableError, InputError, Problem, SnakescopeError, problem
+from snakescope.errors import EnvironmentUnusableError, Problem, problem
 from snakescope.zone import checksums
 from snakescope.zone.address import Address
 from snakescope.zone.listing import GOOD, Listed, Replica, list_tree
-from snakescope.zone.session import REFUSED, Session, connect
+from snakescope.zone.patience import PATIENCE_S, BadBytesError, Patience, Pool
+from snakescope.zone.session import Session
 
 SEGMENT = 32 * 2**20
 READ = 4 * 2**20
-PATIENCE_S = 60.0
-LONGEST_PAUSE_S = 10.0
 # How often a transfer begins anew since what came was not what the catalogue says, or the catalogue said otherwise.
 RESTARTS = 3
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-PERMANENT = tuple(
-    getattr(failures, name)
-    for name in (
-        "DoesNotExist",
-        "CAT_NO_ACCESS_PERMISSION",
-        "CAT_UNKNOWN_COLLECTION",
-        "CAT_UNKNOWN_FILE",
-        "OBJ_PATH_DOES_NOT_EXIST",
-    )
-    if hasattr(failures, name)
-)
-
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -86,10 +67,6 @@ class Fetched:
 
 class DiskFullError(EnvironmentUnusableError):
     """There is no room here for what was to be fetched."""
-
-
-class _BadBytesError(Exception):
-    """What came is not what the catalogue says."""
 
 
 class _ChangedError(Exception):
@@ -135,7 +112,7 @@ def fetch(
     EnvironmentUnusableError
         If the zone cannot be reached any more; what was fetched is kept. `DiskFullError`: nothing is.
     """
-    patience = _Patience(address, patience_s)
+    patience = Patience(address, patience_s)
     wrong = ""
     for attempt in range(RESTARTS):
         listed = listed or patience.ask(_look_up)
@@ -144,11 +121,11 @@ def fetch(
         try:
             part = _Part(target, listed, replica, segment)
             _check_room(target, replica.size - part.kept)
-            pool: _Pool[int] = _Pool(address, patience, connections)
+            pool: Pool[int] = Pool(address, patience, connections)
             pool.run(part.missing(), partial(_pull, part))
             fetched = _verified(part, expected)
             _check_same(part, patience.ask(_look_up))
-        except (_BadBytesError, _ChangedError) as error:
+        except (BadBytesError, _ChangedError) as error:
             part.discard()
             wrong, listed = str(error), None
             continue
@@ -210,7 +187,7 @@ def _verified(part: _Part, expected: str | None) -> Fetched:
     """Compare size and checksums."""
     size = part.path.stat().st_size
     if size != part.size:
-        raise _BadBytesError(f"{size} bytes came; the catalogue says {part.size}")
+        raise BadBytesError(f"{size} bytes came; the catalogue says {part.size}")
     wanted = [each for each in (part.checksum, expected) if each and checksums.algorithm_of(each)]
     algorithms = {"sha256", *(str(checksums.algorithm_of(each)) for each in wanted)}
     found = checksums.digests(part.path, algorithms)
@@ -218,7 +195,7 @@ def _verified(part: _Part, expected: str | None) -> Fetched:
         algorithm = str(checksums.algorithm_of(each))
         if not checksums.same(checksums.written(algorithm, found[algorithm]), each):
             told = checksums.written(algorithm, found[algorithm])
-            raise _BadBytesError(f"what came has the checksum {told}; the catalogue says {each}")
+            raise BadBytesError(f"what came has the checksum {told}; the catalogue says {each}")
     verified = part.checksum is not None and checksums.algorithm_of(part.checksum) is not None
     return Fetched(part.target, size, 1, found["sha256"].hex(), part.checksum, part.found, int(not verified))
 
@@ -238,7 +215,7 @@ def _pull(part: _Part, session: Session, index: int) -> None:
         while start < end:
             came = connection.read_file(descriptor, buffer=buffer[: min(len(buffer), end - start)])
             if not came:
-                raise _BadBytesError(f"the replica ends after {start} bytes; the catalogue says {part.size}")
+                raise BadBytesError(f"the replica ends after {start} bytes; the catalogue says {part.size}")
             part.write(start, came)
             start += len(came)
     part.done(index)
@@ -372,7 +349,7 @@ def fetch_collection(
     What is fetched so far lies in ``<target>.part``. The collection is listed again at the end: what changed in it
     meanwhile is fetched anew.
     """
-    patience = _Patience(address, patience_s)
+    patience = Patience(address, patience_s)
     work = target.with_name(f"{target.name}.part")
     kept, wrong = 0, ""
     for attempt in range(RESTARTS):
@@ -382,10 +359,10 @@ def fetch_collection(
         try:
             work.mkdir(parents=True, exist_ok=True)
             _check_room(work, tree.bytes - tree.kept)
-            pool: _Pool[str] = _Pool(address, patience, connections)
+            pool: Pool[str] = Pool(address, patience, connections)
             pool.run(tree.missing(), tree.pull)
             tree.tidy()
-        except _BadBytesError as error:
+        except BadBytesError as error:
             wrong = str(error)
             continue
         except OSError as error:
@@ -454,9 +431,9 @@ class _Tree:
             _pull(part, session, index)
         try:
             _verified(part, None)
-        except _BadBytesError as error:
+        except BadBytesError as error:
             part.discard()
-            raise _BadBytesError(f"{path}: {error}") from error
+            raise BadBytesError(f"{path}: {error}") from error
         part.path.replace(self.places[path])
         part.state.unlink(missing_ok=True)
 
@@ -478,124 +455,3 @@ class _Tree:
 
 def _is_verifiable(replica: Replica) -> bool:
     return replica.checksum is not None and checksums.algorithm_of(replica.checksum) is not None
-
-
-# ---------------------------------------------------------------------------- connections that get lost
-
-
-def patient(address: Address, seconds: float, question: Callable[[Session], Answer]) -> Answer:
-    """Ask over a connection of its own, again for so long while the zone cannot be reached."""
-    return _Patience(address, seconds).ask(question)
-
-
-class _Patience:
-    """How long to go on while nothing gets through; shared by the threads of a transfer."""
-
-    def __init__(self, address: Address, seconds: float) -> None:
-        self.address, self.seconds = address, seconds
-        self._since: float | None = None
-        self._lock = threading.Lock()
-
-    def progress(self) -> None:
-        """Something got through."""
-        with self._lock:
-            self._since = None
-
-    def failed(self, error: Exception, times: int) -> None:
-        """Wait a little longer each time; raise when it makes no sense to go on."""
-        if isinstance(error, (SnakescopeError, OSError, _BadBytesError, *PERMANENT)) and not _is_network(error):
-            raise _told(error, self.address)
-        with self._lock:
-            now = time.monotonic()
-            self._since = now if self._since is None else self._since
-            if now - self._since > self.seconds:
-                lost = f"nothing got through for {self.seconds:g} s (last: {_in_words(error)})"
-                fix = "Run again: what was fetched is kept."
-                raise EnvironmentUnusableError(str(Problem(str(self.address), lost, fix))) from error
-        time.sleep(min(0.1 * 2**times, LONGEST_PAUSE_S, self.seconds / 4))
-
-    def ask(self, question: Callable[[Session], Answer]) -> Answer:
-        """Ask over a connection of its own, until there is an answer."""
-        times = 0
-        while True:
-            try:
-                with connect(self.address) as session:
-                    answer = question(session)
-                self.progress()
-                return answer
-            except Exception as error:
-                times += 1
-                self.failed(error, times)
-
-
-def _is_network(error: Exception) -> bool:
-    if isinstance(error, EnvironmentUnusableError):
-        return isinstance(error.__cause__, (failures.NetworkException, OSError)) and not isinstance(
-            error.__cause__, REFUSED
-        )
-    if isinstance(error, OSError) and error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN):
-        return True
-    return isinstance(error, (ConnectionError, TimeoutError, EOFError, ssl.SSLError))
-
-
-def _told(error: Exception, address: Address) -> Exception:
-    if isinstance(error, PERMANENT):
-        fix = "Check that it is still there and that you may read it (ils -A)."
-        return InputError(Problem(str(address), f"cannot be read: {type(error).__name__}", fix))
-    return error
-
-
-def _in_words(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
-
-
-class _Pool(Generic[Item]):
-    """A few threads, each with a connection of its own, that take items until none is left."""
-
-    def __init__(self, address: Address, patience: _Patience, connections: int) -> None:
-        self.address, self.patience, self.connections = address, patience, connections
-        self._items: deque[Item] = deque()
-        self._error: BaseException | None = None
-
-    def run(self, items: Iterable[Item], work: Callable[[Session, Item], None]) -> None:
-        """Do all items; raise the first error that trying again does not mend."""
-        self._items = deque(items)
-        count = min(self.connections, len(self._items))
-        threads = [threading.Thread(target=self._thread, args=(work,), daemon=True) for _ in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if self._error is not None:
-            raise self._error
-        assert not self._items
-
-    def _thread(self, work: Callable[[Session, Item], None]) -> None:
-        times = 0
-        while self._error is None and self._items:
-            try:
-                with connect(self.address) as session:
-                    while self._error is None and (item := self._take()) is not None:
-                        self._one(session, item, work)
-                        times = 0
-            except Exception as error:
-                times += 1
-                try:
-                    self.patience.failed(error, times)
-                except Exception as final:
-                    self._error = self._error or final
-
-    def _take(self) -> Item | None:
-        try:
-            return self._items.popleft()
-        except IndexError:
-            return None
-
-    def _one(self, session: Session, item: Item, work: Callable[[Session, Item], None]) -> None:
-        try:
-            work(session, item)
-        except BaseException:
-            self._items.appendleft(item)
-            raise
-        self.patience.progress()

@@ -24,10 +24,11 @@ from urllib.parse import quote
 
 import pytest
 
-from irods_zone import Zone
+from irods_zone import Code, Zone
 from snakescope.errors import EnvironmentUnusableError, InputError
-from snakescope.zone import checksums, transfer
+from snakescope.zone import checksums, patience, transfer
 from snakescope.zone.address import Address
+from snakescope.zone.patience import Patience
 from snakescope.zone.stage import main, stage
 from snakescope.zone.transfer import DiskFullError, fetch, fetch_collection
 
@@ -36,6 +37,8 @@ pytestmark = [pytest.mark.irods, pytest.mark.filterwarnings("ignore:unclosed <so
 SOAK = bool(os.environ.get("SNAKESCOPE_SOAK"))
 ROUNDS = range(30 if SOAK else 4)
 SEGMENT = 64 * 1024
+OPEN = 602
+_TABLE: dict[str, int] = {}
 SIZE = 700_001
 HOSTILE = (
     "a b.tif", "it's.tif", 'say "it".tif', "tab\there.tif", "line\nend.tif", "100%.tif", "a_b%c.tif", "a..b.tif",
@@ -299,7 +302,7 @@ def test_a_server_that_stays_away_is_told_and_what_came_is_kept(
     address = put("a.tif", data)
     zone.faults.drop_after(SIZE // 2)
     with monkeypatch.context() as patch:
-        patch.setattr(transfer._Patience, "failed", _give_up)
+        patch.setattr(Patience, "failed", _give_up)
         with pytest.raises(EnvironmentUnusableError, match="the connection was lost"):
             fetch(address, tmp_path / "a.tif", segment=SEGMENT)
     assert not (tmp_path / "a.tif").exists()
@@ -324,6 +327,16 @@ def test_nobody_waits_for_ever(zone: Zone, put: Callable[..., Address], tmp_path
     finally:
         zone.start()
     assert leftovers(tmp_path) == []
+
+
+def test_an_error_of_neither_network_nor_server_is_told_soon(
+    zone: Zone, put: Callable[..., Address], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = put("a.tif", b"x")
+    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(transfer, "_pull", lambda *_: _TABLE["lost"])
+    with pytest.raises(EnvironmentUnusableError, match="failed 6 times in the same way: KeyError: 'lost'"):
+        fetch(address, tmp_path / "a.tif")
 
 
 def test_a_wrong_password_is_told_at_once(
@@ -414,7 +427,7 @@ def test_a_part_of_what_has_changed_since_is_not_used(
     address, new = put("a.tif", content(11)), content(12)
     zone.faults.drop_after(SIZE // 2)
     with monkeypatch.context() as patch:
-        patch.setattr(transfer._Patience, "failed", _give_up)
+        patch.setattr(Patience, "failed", _give_up)
         with pytest.raises(EnvironmentUnusableError):
             fetch(address, tmp_path / "a.tif", segment=SEGMENT)
     zone.faults.clear()
@@ -453,6 +466,15 @@ def test_a_checksum_of_the_sheet_of_another_form_is_compared_with_the_bytes(
     fetch(address, tmp_path / "a.tif", expected=hashlib.md5(b"new").hexdigest())
     with pytest.raises(InputError, match="what came has the checksum"):
         fetch(address, tmp_path / "b.tif", expected=hashlib.md5(b"old").hexdigest())
+
+
+def test_an_object_that_may_be_seen_but_not_read_is_told_at_once(
+    zone: Zone, put: Callable[..., Address], tmp_path: Path
+) -> None:
+    address = put("a.tif", b"content")
+    zone.faults.refuse(OPEN, Code.CAT_NO_ACCESS_PERMISSION)
+    with pytest.raises(InputError, match=r"a\.tif: cannot be read: CAT_NO_ACCESS_PERMISSION\.\n.*ils -A"):
+        fetch(address, tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("path", ["nothing/there.tif", "empty.zarr"])
