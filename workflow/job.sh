@@ -298,14 +298,32 @@ job_source() {
     for _path; do
         _key=${_known%% *}
         _known=${_known#* }
+        _origin "$_path"
+        case $_key in
+        records/*) ;;
+        *) [ -z "$_from" ] || _key=$_sum ;;
+        esac
         if [ "$_key" = - ]; then _facts_of "$_path"; else _size_of "$_path"; fi
         case $_key in
         -) _e=$_e$_l ;;
         records/*) _e="$_e, \"sha256\": null, \"record\": \"$_key\"" ;;
         *) _e="$_e, \"sha256\": \"$_key\"" ;;
         esac
-        _entry "$_port" "$_path" "$_e"
+        _entry "$_port" "${_from:-$_path}" "$_e$_more"
     done
+}
+
+_origin() { # PATH -> _from, _more, _sum: what a staged copy is a copy of; that as JSON keys; its sha256 or -
+    _from='' _more='' _sum=''
+    case $1 in
+    staged/*/*) [ -r "${1%/*}/.source" ] || return 0 ;;
+    *) return 0 ;;
+    esac
+    { IFS= read -r _w && IFS= read -r _n && IFS= read -r _sum; } <"${1%/*}/.source" || return 0
+    _from=$_w
+    _json "$1"
+    _more=", \"staged\": $_r"
+    [ "$_n" = - ] || { _json "$_n" && _more=", \"checksum\": $_r$_more"; }
 }
 
 job_shared() {

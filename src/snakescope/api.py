@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from snakescope.catalog import CollectReport
+    from snakescope.publish.publish import PublishReport
     from snakescope.runner.cases import CaseResult
     from snakescope.runner.demo import DemoResult
     from snakescope.runner.folder import Stale
@@ -36,20 +37,36 @@ def init(folder: Path, *, pipeline: str = "llsm_tracking") -> list[str]:
 
 
 def collect(
-    folder: Path,
+    folder: Path | str,
     *,
     study: Path = HERE,
     pattern: str | None = None,
     yes: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    where: Sequence[str] = (),
+    since: str | None = None,
+    all_avus: bool = False,
+    no_headers: bool = False,
+    quay: Path | None = None,
     dry_run: bool = False,
 ) -> CollectReport:
-    """Bring the images below a folder into the sample sheet; see `snakescope.runner.collect.collect`."""
+    """Bring the images below a folder, or below ``irods://...``, into the sample sheet.
+
+    See `snakescope.runner.collect.collect`; `where`, `since`, `all_avus` and `no_headers` are for iRODS only.
+    """
     from snakescope.runner import collect as collecting
 
     return collecting.collect(
-        folder, study=study, pattern=pattern, yes=yes, include=include, exclude=exclude, dry_run=dry_run
+        folder,
+        study=study,
+        pattern=pattern,
+        yes=yes,
+        include=include,
+        exclude=exclude,
+        dry_run=dry_run,
+        options=collecting.ZoneOptions(tuple(where), since, all_avus, not no_headers),
+        quay=quay,
     )
 
 
@@ -108,6 +125,34 @@ def verify(
     with counting(quiet=quiet) as progress:
         found = verifying.verify(root, progress=progress)
         return found, rerunning.rerun(root, rerun, seed=seed, progress=progress) if rerun else None
+
+
+def publish(
+    target: str | None = None,
+    *,
+    study: Path = HERE,
+    beside: bool = False,
+    pack: bool = False,
+    dry_run: bool = False,
+    quiet: bool = False,
+) -> PublishReport:
+    """Put the last export into iRODS and annotate it; see `snakescope.publish.publish.publish`."""
+    from snakescope.publish import publish as publishing
+    from snakescope.runner.folder import open_study
+    from snakescope.runner.progress import counting
+
+    opened = open_study(study)
+    with counting(quiet=quiet) as progress:
+        return publishing.publish(
+            opened.root,
+            target,
+            opened.config.samples,
+            beside_sources=beside,
+            prefix=opened.config.avu_prefix,
+            pack=pack,
+            dry_run=dry_run,
+            progress=progress,
+        )
 
 
 def run(

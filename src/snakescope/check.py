@@ -66,7 +66,7 @@ def _check_files(pipeline: Pipeline, study: Path) -> Iterator[Problem]:
 
 def _check_paths(sheet: Sheet, study: Path) -> Iterator[Problem]:
     for row in sheet.rows:
-        if not (study / row.path).exists():
+        if not row.remote and not (study / row.path).exists():
             yield Problem(f"{sheet.where(row)}: path", f"there is no file {row.path!r}", "Run: snakescope collect")
 
 

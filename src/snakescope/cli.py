@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_init, _add_collect, _add_lint, _add_compile, _add_run, _add_status):
         add(commands)
-    for add in (_add_export, _add_verify, _add_tool, _add_demo):
+    for add in (_add_export, _add_verify, _add_publish, _add_tool, _add_demo):
         add(commands)
     return parser
 
@@ -96,14 +96,20 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _add_collect(commands: Any) -> None:
-    summary = "build or update the sample sheet from a folder of images, reading headers only"
+    summary = "build or update the sample sheet from a folder of images or from iRODS, reading headers only"
     command = _command(commands, "collect", _collect, summary, "snakescope collect /data/stacks --yes")
-    command.add_argument("folder", type=Path, help="folder to walk")
+    command.add_argument("folder", help="folder to walk, or irods:///zone/collection")
     _add_study(command)
     command.add_argument("--pattern", help="how file names are built, such as '{series}_ch{c}_stack{t}.tif'")
     command.add_argument("--yes", action="store_true", help="believe the naming that was recognised")
     command.add_argument("--include", action="append", default=[], metavar="GLOB", help="only files like this")
     command.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="no files like this")
+    where = "iRODS: only images with this AVU: 'name=value' or 'name like text%%'; several must all hold"
+    command.add_argument("--where", action="append", default=[], metavar="AVU", help=where)
+    command.add_argument("--since", metavar="DATE", help="iRODS: only what was changed at this date or later (UTC)")
+    command.add_argument("--all-avus", action="store_true", help="iRODS: AVUs that the mapping does not know, too")
+    command.add_argument("--no-headers", action="store_true", help="iRODS: do not read the headers of the images")
+    command.add_argument("--quay", type=Path, metavar="FILE", help="omero-quay: workbook or manifest with the assays")
     command.add_argument("--dry-run", action="store_true", help="show what would be written, write nothing")
     _add_json(command)
 
@@ -250,6 +256,38 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0 if found.sound and (rerun is None or rerun.reproduced) else 1
 
 
+def _add_publish(commands: Any) -> None:
+    summary = "put the last export into iRODS, check it there and annotate it; again, what has changed"
+    command = _command(commands, "publish", _publish, summary, "snakescope publish irods:///zone/home/lab --dry-run")
+    told = "collection that gets one with the study's name: irods:///zone/path, or irods://user@host:1247/zone/path"
+    command.add_argument("target", nargs="?", metavar="ADDRESS", help=told)
+    told = "in place of an address: the deepest collection that all sources in iRODS lie in"
+    command.add_argument("--beside", action="store_true", help=told)
+    command.add_argument("--pack", action="store_true", help="put every OME-Zarr as one zip file")
+    command.add_argument("--dry-run", action="store_true", help="show what would be done, change nothing")
+    command.add_argument("--quiet", action="store_true", help="no progress display")
+    _add_study(command)
+    _add_json(command)
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from snakescope.publish.report import publish_text, publish_to_dict
+
+    report = api.publish(
+        arguments.target,
+        study=arguments.study,
+        beside=arguments.beside,
+        pack=arguments.pack,
+        dry_run=arguments.dry_run,
+        quiet=arguments.quiet or arguments.json,
+    )
+    if arguments.json:
+        _print_json(publish_to_dict(report))
+    else:
+        print(publish_text(report))
+    return 1 if report.failed else 0
+
+
 def _add_demo(commands: Any) -> None:
     summary = "make a synthetic lattice light-sheet study with known truth, run it, and compare"
     command = _command(commands, "demo", _demo, summary, "snakescope demo demo")
@@ -279,6 +317,11 @@ def _collect(arguments: argparse.Namespace) -> int:
         yes=arguments.yes,
         include=arguments.include,
         exclude=arguments.exclude,
+        where=arguments.where,
+        since=arguments.since,
+        all_avus=arguments.all_avus,
+        no_headers=arguments.no_headers,
+        quay=arguments.quay,
         dry_run=arguments.dry_run,
     )
     if arguments.json:
@@ -289,7 +332,7 @@ def _collect(arguments: argparse.Namespace) -> int:
             print(f"{report.sheet.path} {'would hold' if arguments.dry_run else 'holds'} {len(report.sheet.rows)} rows")
     if not report.sheet.rows:
         raise problem(arguments.folder, "no image that can be read was found; nothing was written")
-    return 1 if report.unreadable else 0
+    return 1 if report.unreadable or (report.zone and report.zone.unusable) else 0
 
 
 # ---------------------------------------------------------------------------- tool

@@ -14,6 +14,8 @@ STUDY_YAML = "config/study.yaml"
 JOB_SH = "workflow/job.sh"
 SNAKEFILE = "workflow/Snakefile"
 RESULTS, RECORDS, LOGS, BENCHMARKS, RULES = "results", "records", "logs", "benchmarks", "rules"
+STAGED = "staged"
+STAGE_RULE = "stage_in"
 
 STATE = ".snakescope"
 
@@ -50,6 +52,16 @@ def failure(unit: str, step: str) -> str:
 def benchmark(unit: str, step: str) -> str:
     """Path of Snakemake's benchmark of a job."""
     return f"{BENCHMARKS}/{unit}/{step}.tsv"
+
+
+def staged(row_id: str) -> str:
+    """Path of the folder that holds the local copy of a row's image, where that lies in iRODS."""
+    return f"{STAGED}/{row_id}"
+
+
+def staged_part(row_id: str) -> str:
+    """Path of the folder that holds what is here of a copy on its way."""
+    return f"{STAGED}/.part/{row_id}"
 
 
 def rule_file(pipeline: str, step: str) -> str:

@@ -31,7 +31,7 @@ ACCEPTS: Mapping[str, frozenset[str]] = {
     "file": frozenset({"file", "points", "tracks", "table", "transform", "psf", "model"}),
 }
 Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-RULE_NAMES_TAKEN = frozenset({"all", "sheet", "plan", "row"})
+RULE_NAMES_TAKEN = frozenset({"all", "sheet", "plan", "row", "stage_in"})
 
 
 class FileInput(Model):

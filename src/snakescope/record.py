@@ -32,7 +32,7 @@ class FileFacts:
     port
         The tool's name for it.
     path
-        Relative to the study folder; ``~`` stands for a home folder.
+        Relative to the study folder, or an address in iRODS; ``~`` stands for a home folder.
     bytes, sha256
         Size and digest; of a folder, the sum of its files and the digest of their sorted ``sha256sum`` list.
         None when not taken.
@@ -43,6 +43,10 @@ class FileFacts:
     listing
         Of a folder, its sorted ``sha256sum`` list without the last line end, where this job took the digest. None
         for a list of more than 20,000 characters, and where a name in it is of other than plain letters.
+    checksum
+        What the catalogue of iRODS says of the object, in its own form. None without one, and for other files.
+    staged
+        Where the job found its copy of an image that lies in iRODS. None for other files.
     """
 
     port: str
@@ -55,6 +59,13 @@ class FileFacts:
     scale: tuple[float, ...] | None = None
     record: str | None = None
     listing: str | None = None
+    checksum: str | None = None
+    staged: str | None = None
+
+    @property
+    def here(self) -> str:
+        """Where the job read or wrote it: of what lies in iRODS, the copy that was staged."""
+        return self.staged or self.path
 
     @property
     def files(self) -> dict[str, str]:

@@ -10,15 +10,17 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from snakescope import layout
-from snakescope.errors import problem
+from snakescope.errors import InputError, Problem, problem
 from snakescope.samples import Row, Sheet, format_number, read_sheet
 from snakescope.tool.expressions import ExpressionError, UnknownValueError, evaluate_number
 from snakescope.tool.geometry import Geometry, derive
@@ -32,6 +34,14 @@ FACT_FLAGS = {
     "t_index": "--t-index",
     "stack_axis": "--stack-axis",
 }
+
+
+# What the name of a staged copy keeps of its source; an OME-Zarr that is packed as one object is unpacked.
+_SUFFIX = re.compile(r"((?:\.ome)?\.[A-Za-z0-9]{1,10})$", re.IGNORECASE)
+_PACKED = re.compile(r"((?:\.ome)?\.zarr)\.(zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
+# Connections to a zone that one staging job opens at most, and the bytes that are worth one more.
+CONNECTIONS = 4
+BYTES_A_CONNECTION = 32 * 2**20
 
 
 class Plan:
@@ -109,6 +119,8 @@ class Plan:
             return [wire["path"]]
         rows = self.units(step)[unit]
         if wire["from"] == "sheet":
+            if wire["column"] == "path":
+                return [row_file(row) for row in rows]
             return [self._cell(row, wire["column"]) for row in rows]
         return [layout.result(source, wire["step"], wire["file"]) for source in self._upstream_units(wire, rows)]
 
@@ -116,9 +128,14 @@ class Plan:
         """The files of an input that comes from outside, as far as Snakemake can be told of them.
 
         It may take a brace in a file name for a wildcard, so such a file is not declared: it is read, recorded and
-        checked all the same, but a new date on it does not make the job run again.
+        checked all the same, but a new date on it does not make the job run again. Of a staged copy it is its folder.
         """
-        return [path for path in self._paths(step, port, unit) if "{" not in path]
+        paths = self._paths(step, port, unit)
+        wire = self.steps[step]["inputs"][port]
+        if wire["from"] == "sheet" and wire["column"] == "path":
+            rows = self.units(step)[unit]
+            paths = [layout.staged(row.id) if row.remote else row.path for row in rows]
+        return [path for path in paths if "{" not in path]
 
     def _upstream_units(self, wire: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
         over = tuple(self.steps[wire["step"]]["over"])
@@ -146,8 +163,7 @@ class Plan:
         if first:
             over = tuple(self.steps[first]["over"])
             return [layout.record(self._unit_of_row(over, row.id), first) for row in self.units(step)[unit]]
-        digests = (row.cell("sha256") for row in self.units(step)[unit])
-        return [digest.lower() or "-" for digest in digests]
+        return [_known_digest(row) for row in self.units(step)[unit]]
 
     def shared_key(self, step: str, port: str, unit: str) -> list[str]:
         """Names under which the digests of shared inputs are kept, one for each file."""
@@ -263,6 +279,58 @@ class Plan:
             value = UNKNOWN_RESOURCE[name]
         return max(1, math.ceil(value if "attempt" in expression else value * attempt))
 
+    # ------------------------------------------------------------------ rows that lie in iRODS
+
+    @cached_property
+    def remote_rows(self) -> dict[str, Row]:
+        """The rows whose image lies in iRODS, by id, in the order of the sheet."""
+        return {row.id: row for row in self.sheet.rows if row.remote}
+
+    def stage_words(self, row_id: str) -> list[str]:
+        """What the staging program is told of a row; a change in it makes the row be staged, and run, again."""
+        row = self.remote_rows[row_id]
+        words = [row.path, f"--name={Path(staged_path(row)).name}"]
+        checksum = row.cell("checksum")
+        return words + ([f"--checksum={checksum}"] if checksum else [])
+
+    def stage_connections(self, row_id: str, cap: int | None = None) -> int:
+        """How many connections staging a row opens: more for a large object, or for one of unknown size."""
+        row = self.remote_rows[row_id]
+        wanted = CONNECTIONS
+        if row.bytes is not None and not staged_path(row).lower().endswith(".zarr"):
+            wanted = min(wanted, 1 + row.bytes // BYTES_A_CONNECTION)
+        return max(1, min(wanted, cap or wanted))
+
+    def stage_disk_mb(self, row_id: str) -> int:
+        """Room that staging a row needs; a packed one for a moment twice."""
+        row = self.remote_rows[row_id]
+        if row.bytes is None:
+            return UNKNOWN_RESOURCE["disk_mb"]
+        return 1 + math.ceil(row.bytes / 1e6) * (2 if _PACKED.search(unquote(row.path)) else 1)
+
+    def window_problems(self, window: int) -> list[Problem]:
+        """Jobs that read more staged copies at once than may lie on the disk."""
+        found = []
+        for step in self.raw_steps:
+            for unit, rows in self.units(step).items():
+                count = sum(row.remote for row in rows)
+                if count > window:
+                    message = f"step {step!r} reads {count} images of {unit!r} at once; at most {window} are staged"
+                    fix = f"Set stage_window in {layout.CONFIG} to {count} or more."
+                    found.append(Problem(self.sheet.where(), message, fix))
+        return found
+
+    def require_window(self, window: int) -> None:
+        """Raise all `window_problems`."""
+        problems = self.window_problems(window)
+        if problems:
+            raise InputError(problems)
+
+    @property
+    def raw_steps(self) -> list[str]:
+        """The steps that read the rows' images, in order."""
+        return [name for name, step in self.steps.items() if any(map(_reads_path, step["inputs"].values()))]
+
     def walk_units(self) -> Iterator[tuple[str, str, list[Row]]]:
         """Every job there is: step, unit, rows."""
         for step in self.steps:
@@ -300,6 +368,33 @@ def _one_timer(scheduler: Any, delay: float) -> None:
         pending.daemon = True  # the end of a run does not wait for it
         scheduler._pending_timer = pending
         pending.start()
+
+
+def staged_path(row: Row) -> str:
+    """Where a row's image is read that lies in iRODS."""
+    name = unquote(row.path.rstrip("/"))
+    match = _PACKED.search(name) or _SUFFIX.search(name)
+    return f"{layout.staged(row.id)}/{row.id}{match[1] if match else ''}"
+
+
+def row_file(row: Row) -> str:
+    """Where a row's image is read: its path, or the staged copy of what lies in iRODS."""
+    return staged_path(row) if row.remote else row.path
+
+
+def _reads_path(wire: Mapping[str, Any]) -> bool:
+    return bool(wire["from"] == "sheet" and wire["column"] == "path")
+
+
+def _known_digest(row: Row) -> str:
+    """The digest of a row's image; that of a packed one is not that of the folder which is read.
+
+    A job takes a staged copy's digest from where it was staged. The catalogue's checksum stands for it here, so that
+    another one makes the job run again.
+    """
+    if row.remote and (_PACKED.search(unquote(row.path)) or not row.cell("sha256")):
+        return "".join(row.cell("checksum").split()) or "-"
+    return row.cell("sha256").lower() or "-"
 
 
 def _agreed(values: Sequence[Any]) -> Any:

@@ -18,15 +18,15 @@ ROOT = PACKAGE.parents[1]
 LAYERS = [
     {"cli", "generate"},
     {"api"},
-    {"catalog", "runner", "study"},
-    {"check", "compiler", "record", "images", "program", "workflow", "synthetic", "evaluate"},
+    {"catalog", "runner", "study", "publish"},
+    {"check", "compiler", "record", "images", "program", "workflow", "synthetic", "evaluate", "zone", "window"},
     {"pipeline", "samples", "layout"},
     {"tool"},
     {"errors"},
 ]
 # Within a layer only these: the runner's `collect` is the command around the catalog, its `lint` and `demo` show the
 # study, too.
-SAME_LAYER = {("runner", "catalog"), ("runner", "study")}
+SAME_LAYER = {("runner", "catalog"), ("runner", "study"), ("publish", "study")}
 # One library, one module.
 BEHIND = {
     "zarr": {"images"},
@@ -37,8 +37,9 @@ BEHIND = {
     "czifile": {"images"},
     "rich": {"runner"},
     "yaml": {"tool"},
-    "pydantic": {"tool", "pipeline", "runner", "study"},
-    "irods": set(),
+    "pydantic": {"tool", "pipeline", "runner", "study", "catalog"},
+    "irods": {"zone"},
+    "openpyxl": {"catalog"},
     "snakemake": set(),
     "pandas": set(),
     "skimage": set(),

@@ -825,3 +825,34 @@ def test_a_folder_that_is_no_ome_zarr_has_no_such_facts(shell: Shell, tmp_path: 
     path = tree(tmp_path / "thing.zarr", {"zarr.json": text.encode(), "0/zarr.json": text.encode()})
     output = recorded(shell, tmp_path, path)
     assert (output.axes, output.shape, output.dtype, output.scale) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_staged_copy_is_told_as_what_it_is_a_copy_of(shell: Shell, tmp_path: Path, kind: str) -> None:
+    copy = tmp_path / "staged/u1/u1.zarr"
+    copy.parent.mkdir(parents=True)
+    if kind == "file":
+        copy.write_text("pixels")
+    else:
+        (copy / "c").mkdir(parents=True)
+        (copy / "c/0").write_text("pixels")
+    address = 'irods:///z/it\'s "a" %25 \\ ü.zarr'
+    checksum, digest_of = ("sha2:aB/+=", "cd" * 32) if kind == "file" else ("-", "-")
+    (copy.parent / ".source").write_text(f"{address}\n{checksum}\n{digest_of}\n", encoding="utf-8")
+    calls = f"job_source image {'ab' * 32} records/u1/first.json -- staged/u1/u1.zarr staged/u1/u1.zarr"
+    shell.run(tmp_path, calls, *writing("x"))
+    first, second = read_record(tmp_path / RECORD).inputs
+    assert (first.path, first.staged, first.here) == (address, "staged/u1/u1.zarr", "staged/u1/u1.zarr")
+    assert first.checksum == (checksum if kind == "file" else None)
+    assert first.sha256 == ("cd" * 32 if kind == "file" else digest(copy))
+    assert (first.bytes, bool(first.listing)) == (6, kind == "folder")
+    assert (second.path, second.sha256, second.record) == (address, None, "records/u1/first.json")
+
+
+def test_a_folder_that_happens_to_be_called_staged_is_as_any_other(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "staged/a").mkdir(parents=True)
+    (tmp_path / "staged/a/b.tif").write_text("pixels")
+    shell.run(tmp_path, "job_source image - -- staged/a/b.tif", *writing("x"))
+    (item,) = read_record(tmp_path / RECORD).inputs
+    assert (item.path, item.staged, item.checksum) == ("staged/a/b.tif", None, None)
+    assert item.sha256 == hashlib.sha256(b"pixels").hexdigest()

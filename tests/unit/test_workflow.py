@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -321,3 +323,91 @@ def test_a_pipeline_that_was_not_compiled_is_told_with_the_command(tmp_path: Pat
         match=r"rules/none/plan\.json: the pipeline has not been compiled\.\n    Run: snakescope compile none",
     ):
         Plan.read("none", "config/samples.tsv", tmp_path)
+
+
+# ---------------------------------------------------------------------------- rows that lie in iRODS
+
+REMOTE: list[dict[str, str]] = [
+    {
+        "id": "a",
+        "path": "irods:///z/in/a%20b.ome.tif",
+        "series": "s1",
+        "t": "1",
+        "sha256": "AB" * 32,
+        "checksum": "sha2:x",
+    },
+    {"id": "b", "path": "irods:///z/in/b.tif", "series": "s1", "t": "2", "checksum": "0" * 32, "bytes": "70000000"},
+    {"id": "c", "path": "irods:///z/in/c.ome.zarr.zip", "series": "s2", "sha256": "CD" * 32, "bytes": "10"},
+    {"id": "d", "path": "raw/d.tif", "series": "s2"},
+]
+
+
+def remote_plan(folder: Path) -> Plan:
+    return plan_of(folder, rows=REMOTE, more=("checksum",))
+
+
+def test_a_row_in_a_zone_is_read_from_its_staged_copy(tmp_path: Path) -> None:
+    plan = remote_plan(tmp_path)
+    assert [plan.inputs("shear", "image", unit) for unit in "abcd"] == [
+        ["staged/a/a.ome.tif"], ["staged/b/b.tif"], ["staged/c/c.ome.zarr"], ["raw/d.tif"],
+    ]  # fmt: skip
+    assert [plan.declared("judge", "image", unit) for unit in "acd"] == [["staged/a"], ["staged/c"], ["raw/d.tif"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("x.tif", ".tif"), ("x.OME.TIFF", ".OME.TIFF"), ("x.zarr/", ".zarr"), ("x.zarr.tar", ".zarr"), ("x.zip", ".zip"),
+        ("x.ome.zarr.tgz", ".ome.zarr"), ("x%2Etif", ".tif"), ("x.a b", ""), ("x.$(y)", ""), ("no", ""), ("x.{w}", ""),
+        ("x.%C3%BC", ""), ("a.tif%0A", ".tif"), ("x.zarr.tar.gz", ".zarr"),
+    ],
+)  # fmt: skip
+def test_a_staged_copy_keeps_the_suffix_and_nothing_that_is_odd(tmp_path: Path, name: str, suffix: str) -> None:
+    plan = plan_of(tmp_path, rows=[{**REMOTE[0], "path": f"irods:///z/{name}"}], more=("checksum",))
+    assert plan.inputs("shear", "image", "a") == [f"staged/a/a{suffix}"]
+
+
+def test_facts_and_resources_of_a_row_in_a_zone_are_those_of_the_sheet(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, rows=[{**ROWS[1], "path": "irods:///z/a.tif"}])
+    assert plan.facts("shear", "image", "a")[:2] == ["--voxel-size-um", "0.4,0.1,0.1"]
+    assert plan.resource("shear", "disk_mb", "a", 1) == plan_of(tmp_path).resource("shear", "disk_mb", "a", 1)
+
+
+def test_the_catalogues_checksum_stands_for_a_digest_that_is_not_known(tmp_path: Path) -> None:
+    plan = remote_plan(tmp_path)
+    assert [plan.known("shear", "image", unit) for unit in "abcd"] == [["ab" * 32], ["0" * 32], ["-"], ["-"]]
+    assert plan.known("judge", "image", "a") == ["records/a/shear.json"]
+
+
+def test_the_staging_program_is_told_address_name_and_checksum(tmp_path: Path) -> None:
+    plan = remote_plan(tmp_path)
+    assert list(plan.remote_rows) == ["a", "b", "c"]
+    assert plan.stage_words("a") == ["irods:///z/in/a%20b.ome.tif", "--name=a.ome.tif", "--checksum=sha2:x"]
+    assert plan.stage_words("c") == ["irods:///z/in/c.ome.zarr.zip", "--name=c.ome.zarr"]
+
+
+def test_a_large_object_or_one_of_unknown_size_is_staged_over_more_connections(tmp_path: Path) -> None:
+    plan = remote_plan(tmp_path)
+    assert [plan.stage_connections(row) for row in "abc"] == [4, 3, 4]
+    assert [plan.stage_connections(row, 2) for row in "abc"] == [2, 2, 2]
+    assert [plan.stage_disk_mb(row) for row in "abc"] == [UNKNOWN_RESOURCE["disk_mb"], 71, 3]
+
+
+def test_a_group_that_is_larger_than_the_window_is_told(tmp_path: Path) -> None:
+    steps = {"g": {"tool": "gather", "over": "series", "inputs": {"image": "sheet.path"}}}
+    plan = plan_of(tmp_path, steps, REMOTE, ("checksum",))
+    plan.require_window(2)
+    with pytest.raises(
+        InputError, match=r"step 'g' reads 2 images of 's1' at once; at most 1 are staged.\n.*2 or more"
+    ):
+        plan.require_window(1)
+
+
+def test_reading_a_plan_over_rows_in_a_zone_makes_no_folder_and_needs_no_client(tmp_path: Path) -> None:
+    remote_plan(tmp_path)
+    code = "import sys; from snakescope.workflow import Plan; p = Plan.read('test', 'config/samples.tsv'); "
+    code += "p.targets(); [p.inputs('shear', 'image', u) for u in 'abcd']; print('irods' in sys.modules)"
+    before = sorted(tmp_path.rglob("*"))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    assert sorted(tmp_path.rglob("*")) == before

@@ -1,4 +1,4 @@
-"""Find images and describe them: from a folder to rows of the sample sheet."""
+"""Find images and describe them: from a folder or a collection of iRODS to rows of the sample sheet."""
 
 from snakescope.catalog.folder import collect_folder
 from snakescope.catalog.merge import Change

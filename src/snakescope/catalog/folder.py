@@ -215,7 +215,7 @@ def _describe(
         fields["series"] = series[name]
     for header in headers:
         label = split_suffix(name)[0]
-        cells = {"path": place.path_cell(file), **_facts(header), **fields}
+        cells = {"path": place.path_cell(file), **facts_of(header), **fields}
         if len(headers) > 1:
             label = f"{label}_s{header.scene}"
             cells["scene_name"] = _clean(header.scene_name or "")
@@ -230,7 +230,8 @@ def _describe(
         yield Image(file, header.scene, label, {key: value for key, value in cells.items() if value})
 
 
-def _facts(header: ImageHeader) -> dict[str, str]:
+def facts_of(header: ImageHeader) -> dict[str, str]:
+    """Cells of the facts that a header says; unknown is an empty text."""
     names = [_clean(name).replace(";", ",") for name in header.channels]
     return {
         "format": header.format,

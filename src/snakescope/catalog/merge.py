@@ -11,9 +11,12 @@ from pathlib import Path
 from snakescope.catalog.names import unique_ids
 from snakescope.errors import Problem
 from snakescope.samples import ORDER_COLUMNS, STANDARD_COLUMNS, Row, Sheet
+from snakescope.zone.address import Address, is_address
 
 # Facts that only a change of the file explains; the others may have been corrected by hand.
-_CONTENT = ("format", "axes", "shape", "dtype")
+_CONTENT = ("format", "axes", "shape", "dtype", "sha256")
+# What the disk or the catalogue knows better than anyone.
+_STATE = ("bytes", "checksum", "modified_at")
 _SAME = 1e-4
 
 
@@ -40,13 +43,16 @@ class Image:
     label
         What an id is made from.
     cells
-        Cells of its row but for `id`; an unknown one may be missing.
+        Cells of its row but for `id`; an unknown one may be missing. An empty `checksum` empties the sheet's.
+    sources
+        Who says what a cell says, where it is neither the file nor its name.
     """
 
     file: str
     scene: int
     label: str
     cells: Mapping[str, str]
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -64,8 +70,8 @@ class Merged:
 
 
 def file_of(row: Row, study: Path) -> str:
-    """Absolute, normal path of a row's file; no link is resolved."""
-    return os.path.normpath(study / row.path)
+    """Absolute, normal path of a row's file, no link resolved; or its address in iRODS."""
+    return str(Address.parse(row.path)) if is_address(row.path) else os.path.normpath(study / row.path)
 
 
 def merge(sheet: Sheet | None, images: Sequence[Image], study: Path, refresh: Collection[str]) -> Merged:
@@ -111,29 +117,41 @@ def _merge_row(row: Row, image: Image, merged: Merged, refresh: Collection[str],
     found = dict(image.cells)
     if not found.get("series") and not cells.get("series"):
         found["series"] = row.id
-    file_changed = cells.get("bytes", "") not in ("", found.get("bytes", ""))
+    file_changed = _has_changed(cells, found)
     changes = []
-    for column in [name for name, value in found.items() if value and name != "path"]:
+    for column in [name for name, value in found.items() if (value or name == "checksum") and name != "path"]:
         old, value = cells.get(column, ""), found[column]
-        content = column == "bytes" or (file_changed and column in _CONTENT)
+        content = column in _STATE or (file_changed and column in _CONTENT)
         new = _choose(column, old, value, row.id, prefer_file=content or column in refresh)
         if new != old:
             changes.append(Change(row.id, column, old, new))
         if not _agree(column, new, value):
-            merged.disagreements.append(_disagreement(where, column, new, value))
+            merged.disagreements.append(_disagreement(where, column, new, value, image.sources.get(column)))
         cells[column] = new
-    if file_changed and cells.get("sha256"):
-        changes.append(Change(row.id, "sha256", cells["sha256"], ""))
-        cells["sha256"] = ""
+    for column in _CONTENT[1:] if file_changed else ():  # what the sheet says of the old file is not true of the new
+        if cells.get(column) and not found.get(column):
+            changes.append(Change(row.id, column, cells[column], ""))
+            cells[column] = ""
     merged.changes += changes
     (merged.updated if changes else merged.unchanged).append(row.id)
     return cells
+
+
+def _has_changed(cells: Mapping[str, str], found: Mapping[str, str]) -> bool:
+    """Whether the file is another one than the sheet's; without checksums, a new date is reason enough."""
+    known = [name for name in ("bytes", "checksum") if name in found]
+    if any(cells.get(name, "") not in ("", found[name]) for name in known):
+        return True
+    dated = "checksum" in found and not (found["checksum"] and cells.get("checksum"))
+    return dated and cells.get("modified_at", "") not in ("", found.get("modified_at", ""))
 
 
 def _choose(column: str, old: str, value: str, row_id: str, *, prefer_file: bool) -> str:
     """Choose the text of a cell: what is unknown on one side is taken from the other, equal values stay as written."""
     if not old or (column == "series" and old == row_id):
         return value
+    if column in _STATE:
+        return old if _agree(column, old, value) else value
     if column == "voxel_size_um":
         sheet_parts = [part.strip() for part in old.split(",")]
         file_parts = value.split(",")
@@ -152,8 +170,9 @@ def _agree(column: str, old: str, value: str) -> bool:
     return old.replace(" ", "") == value.replace(" ", "")
 
 
-def _disagreement(where: str, column: str, old: str, value: str) -> Problem:
-    source = "its name says" if column in ORDER_COLUMNS or column not in STANDARD_COLUMNS else "the file says"
+def _disagreement(where: str, column: str, old: str, value: str, source: str | None) -> Problem:
+    if source is None:
+        source = "its name says" if column in ORDER_COLUMNS or column not in STANDARD_COLUMNS else "the file says"
     return Problem(
         f"{where}: {column}",
         f"the sheet says {old!r}, {source} {value!r}; the sheet was kept",

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from snakescope.catalog.irods_report import ZoneFindings
 from snakescope.catalog.merge import Change
+from snakescope.catalog.names import shown
 from snakescope.catalog.proposal import Proposal
 from snakescope.errors import Problem
 from snakescope.samples import Sheet
+from snakescope.zone.address import Address
 
 _ROWS = 10
 _ITEMS = 10
@@ -35,7 +38,7 @@ class CollectReport:
     Parameters
     ----------
     folder
-        Where was looked.
+        Where was looked: a folder, or a collection of iRODS.
     sheet
         The new sheet, not yet written.
     files
@@ -54,9 +57,11 @@ class CollectReport:
         What will hinder the analysis: series that do not fit together, unknown voxel sizes.
     other
         Files that are no images, by suffix.
+    zone
+        What only a collection of iRODS has to tell; None for a folder.
     """
 
-    folder: Path
+    folder: Path | Address
     sheet: Sheet
     files: int = 0
     proposal: Proposal | None = None
@@ -74,6 +79,7 @@ class CollectReport:
     excluded: Counter[str] = field(default_factory=Counter)
     not_included: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    zone: ZoneFindings | None = None
 
     @property
     def images(self) -> int:
@@ -103,6 +109,7 @@ class CollectReport:
             "excluded": dict(self.excluded),
             "not_included": self.not_included,
             "skipped": [{"path": path, "reason": reason} for path, reason in self.skipped],
+            **({"irods": self.zone.to_dict()} if self.zone else {}),
         }
 
 
@@ -113,6 +120,7 @@ def render_report(report: CollectReport) -> str:
         _table(report.sheet),
         _naming(report.proposal) if report.proposal else "",
         _listing("could not be read", [f"{path}: {reason}" for path, reason in report.unreadable]),
+        *(_listing(title, lines) for title, lines in (report.zone.listings() if report.zone else ())),
         _listing("problems", [str(problem) for problem in report.problems]),
         _listing("cells differ from the files", [str(problem) for problem in report.disagreements]),
         _listing("cells brought up to date", [_change(change) for change in report.changes]),
@@ -122,6 +130,7 @@ def render_report(report: CollectReport) -> str:
         ),
         _listing("left out", [f"{path}: {reason}" for path, reason in report.skipped]),
         _leftovers(report),
+        report.zone.summary() if report.zone else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -156,10 +165,10 @@ def _naming(proposal: Proposal) -> str:
     lines = [
         f"naming ({proposal.naming}): {proposal.pattern}",
         f"  fits {proposal.matched} of {proposal.total} files, {proposal.n_series} series",
-        f"  {proposal.example}",
+        f"  {shown(proposal.example)}",
         f"    -> {fields}",
     ]
-    lines += [f"  does not fit: {name}" for name in proposal.unmatched[:3]]
+    lines += [f"  does not fit: {shown(name)}" for name in proposal.unmatched[:3]]
     if not proposal.supported:
         lines.append("  not supported: each file holds one plane of a volume; nothing was taken from it")
     elif not proposal.accepted:

@@ -133,7 +133,7 @@ class _Walker:
         if entry.name.startswith("."):
             self.found.hidden += 1
             return False
-        glob = next((glob for glob in self._exclude if _matches(glob, relative)), None)
+        glob = next((glob for glob in self._exclude if matches(glob, relative)), None)
         if glob is not None:
             self.found.excluded[glob] += 1
             return False
@@ -149,7 +149,7 @@ class _Walker:
         return False
 
     def _is_wanted(self, relative: str) -> bool:
-        if self._include and not any(_matches(glob, relative) for glob in self._include):
+        if self._include and not any(matches(glob, relative) for glob in self._include):
             self.found.not_included += 1
             return False
         if UNFIT.search(relative):
@@ -180,7 +180,8 @@ class _Walker:
             self.found.images.append(relative)
 
 
-def _matches(glob: str, relative: str) -> bool:
+def matches(glob: str, relative: str) -> bool:
+    """Whether a glob fits a path: one without ``/`` any part of it, one with ``/`` the whole."""
     if "/" in glob:
         return fnmatchcase(relative, glob.rstrip("/"))
     return any(fnmatchcase(part, glob) for part in relative.split("/"))

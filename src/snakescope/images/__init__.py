@@ -5,7 +5,14 @@ Importing this package imports numpy only; tifffile, zarr and the vendors' reade
 
 from snakescope.images.acquisition import Acquisition, ChannelFacts, read_acquisition
 from snakescope.images.header import AXES, ImageHeader, disagreements
-from snakescope.images.image import Image, StackAxis, open_image, read_headers
+from snakescope.images.image import (
+    Image,
+    StackAxis,
+    open_image,
+    read_headers,
+    read_json_headers,
+    read_stream_headers,
+)
 from snakescope.images.ome_zarr import store_scale, store_units, unit_problem
 from snakescope.images.write import ImageWriter, create_image, store_image
 
@@ -22,6 +29,8 @@ __all__ = [
     "open_image",
     "read_acquisition",
     "read_headers",
+    "read_json_headers",
+    "read_stream_headers",
     "store_image",
     "store_scale",
     "store_units",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +46,53 @@ def read_headers(path: Path, *, stack_axis: StackAxis = "z") -> list[ImageHeader
     """
     path = Path(path)
     reader = reader_of(path)
+    return _guarded(path, lambda: reader.read_headers(path, **_options(reader, stack_axis)))
+
+
+def read_stream_headers(name: str, file: BinaryIO) -> list[ImageHeader]:
+    """Return the header of each image in a TIFF that is not on this machine.
+
+    Parameters
+    ----------
+    name
+        What to call it.
+    file
+        Where to read it; only what a header needs is read.
+
+    Raises
+    ------
+    InputError
+        If it is empty, cut short, damaged, or no TIFF.
+    """
+    path = Path(name)
+    start = file.read(16)
+    file.seek(0)
+    if _MAGIC.get(start[:4]) != "tiff":
+        raise problem(path, f"starts with {start!r}; expected a TIFF" if start else "is empty (0 bytes)")
+    from snakescope.images import tiff
+
+    return _guarded(path, lambda: tiff.read_headers(path, file=file))
+
+
+def read_json_headers(folder: Path) -> list[ImageHeader]:
+    """Return the header of each image of an OME-Zarr store of which only the JSON files are in `folder`.
+
+    Raises
+    ------
+    InputError
+        If they are no OME-Zarr image.
+    """
+    from snakescope.images import ome_zarr
+
+    return _guarded(folder, lambda: ome_zarr.read_headers(folder, whole=False))
+
+
+def _guarded(path: Path, read: Callable[[], list[ImageHeader]]) -> list[ImageHeader]:
     try:
-        headers: list[ImageHeader] = reader.read_headers(path, **_options(reader, stack_axis))
+        headers = read()
     except SnakescopeError:
         raise
-    except Exception as error:  # a damaged file makes the vendor libraries fail in any way
+    except Exception as error:  # a damaged file makes the libraries fail in any way
         raise unreadable(path, error) from error
     if not headers:
         raise problem(path, "holds no image")

@@ -31,11 +31,12 @@ _LENGTHS = {"angstrom", "foot", "inch", "mile", "parsec", "yard"} | {f"{prefix}m
 _DURATIONS = {"day", "hour", "minute"} | {f"{prefix}second" for prefix in _PREFIXES}
 
 
-def read_headers(path: Path) -> list[ImageHeader]:
-    """Return one header for each image of the store."""
+def read_headers(path: Path, *, whole: bool = True) -> list[ImageHeader]:
+    """Return one header for each image of the store; with only the JSON of it there, it is not `whole`."""
     size = _bytes(path)
     headers = [_header(path, group, scene, size) for scene, group in enumerate(_images(path))]
-    _check_complete(path)
+    if whole:
+        _check_complete(path)
     return headers
 
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +39,13 @@ _PRINT_DPI = (1, 72, 75, 96, 100, 120, 150, 180, 200, 240, 254, 300, 350, 400, 6
 _COPY_AGAIN = "The copy is incomplete or the file is damaged: copy it again from its source."
 
 
-def read_headers(path: Path, stack_axis: str = "z") -> list[ImageHeader]:
+def read_headers(path: Path, stack_axis: str = "z", file: BinaryIO | None = None) -> list[ImageHeader]:
     """Return one header for each image (series) of the file; pyramid levels are not images.
 
-    `stack_axis` is what the planes are where the file does not name their axis: ``z`` or ``t``.
+    `stack_axis` is what the planes are where the file does not name their axis: ``z`` or ``t``. With `file`, that is
+    read and `path` is its name only.
     """
-    with _opened(path) as tif:
+    with _opened(path, file) as tif:
         found = _series(path, tif)
         stated = _ome_images(path, tif, found)
         return [_header(path, tif, s, n, stated[n], _layout(path, s, stack_axis)) for n, s in enumerate(found)]
@@ -105,7 +106,7 @@ class _Pages:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TiffFile]:
+def _opened(path: Path, file: BinaryIO | None = None) -> Iterator[TiffFile]:
     """Open a TIFF for its header; whatever tifffile complains of as an error becomes ours."""
     import tifffile
 
@@ -113,7 +114,7 @@ def _opened(path: Path) -> Iterator[TiffFile]:
     log = tifffile.logger()
     log.addHandler(complaints)
     try:
-        with tifffile.TiffFile(path) as tif:
+        with tifffile.TiffFile(path if file is None else file) as tif:
             yield tif
     except SnakescopeError:
         raise

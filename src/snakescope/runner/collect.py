@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -15,10 +16,21 @@ from snakescope.catalog import CollectReport, collect_folder
 from snakescope.errors import InputError, problem
 from snakescope.runner.folder import open_study
 from snakescope.samples import write_sheet
+from snakescope.zone.address import Address, is_address
+
+
+@dataclass(frozen=True)
+class ZoneOptions:
+    """What can be asked of a collection of iRODS only; see `snakescope.catalog.irods_tree.collect_irods`."""
+
+    where: tuple[str, ...] = ()
+    since: str | None = None
+    all_avus: bool = False
+    headers: bool = True
 
 
 def collect(
-    folder: Path,
+    folder: Path | str,
     *,
     study: Path = Path(),
     pattern: str | None = None,
@@ -26,13 +38,15 @@ def collect(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     dry_run: bool = False,
+    options: ZoneOptions | None = None,
+    quay: Path | None = None,
 ) -> CollectReport:
-    """Bring the images below a folder into a study's sample sheet.
+    """Bring the images below a folder, or below a collection of iRODS, into a study's sample sheet.
 
     Parameters
     ----------
     folder
-        Folder to walk.
+        Folder to walk, or an address such as ``irods:///zone/home/collection``.
     study
         Study folder; without ``config/config.yaml`` the sheet goes to its usual place all the same.
     pattern, yes
@@ -41,6 +55,10 @@ def collect(
         Globs.
     dry_run
         Describe, write nothing.
+    options
+        Only with an address.
+    quay
+        Workbook or manifest of omero-quay that tells of the images.
 
     Returns
     -------
@@ -52,12 +70,22 @@ def collect(
         If the folder, the pattern or the sheet that is there is wrong.
     """
     try:
-        sheet = open_study(study).sheet_path
+        opened = open_study(study)
+        sheet, prefix = opened.sheet_path, opened.config.avu_prefix
     except InputError:
         if (study / layout.CONFIG).exists():
             raise
-        sheet = study / layout.SHEET
-    report = _collect(folder, sheet, pattern, yes, include, exclude)
+        sheet, prefix = study / layout.SHEET, None
+    address = Address.parse(str(folder)) if is_address(str(folder)) else None
+    if address is None and options not in (None, ZoneOptions()):
+        message = "is a folder; --where, --since, --all-avus and --no-headers are for a collection of iRODS"
+        raise problem(folder, message, "Leave them out, or give an address such as irods:///zone/home/collection")
+    if address is None:
+        report = _collect_folder(Path(folder), sheet, pattern, yes, include, exclude)
+    else:
+        report = _collect_irods(address, sheet, pattern, yes, include, exclude, options or ZoneOptions(), prefix)
+    if quay is not None and report.sheet.rows:
+        _add_assays(report, quay, study)
     if report.sheet.rows and not dry_run:
         try:
             sheet.parent.mkdir(parents=True, exist_ok=True)
@@ -69,21 +97,61 @@ def collect(
     return report
 
 
-def _collect(
+def _collect_folder(
     folder: Path, sheet: Path, pattern: str | None, yes: bool, include: Sequence[str], exclude: Sequence[str]
 ) -> CollectReport:
-    with _counting() as progress:
+    with _counting("reading headers") as progress:
         return collect_folder(
             folder, sheet=sheet, pattern=pattern, accept=yes, include=include, exclude=exclude, progress=progress
         )
 
 
+def _collect_irods(
+    address: Address,
+    sheet: Path,
+    pattern: str | None,
+    yes: bool,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    options: ZoneOptions,
+    prefix: str | None,
+) -> CollectReport:
+    from snakescope.catalog.avu_map import PREFIX
+    from snakescope.catalog.irods_tree import collect_irods  # with the client library behind it
+
+    with _counting("listing, then reading headers") as progress:
+        return collect_irods(
+            address,
+            sheet=sheet,
+            pattern=pattern,
+            accept=yes,
+            include=include,
+            exclude=exclude,
+            where=options.where,
+            since=options.since,
+            all_avus=options.all_avus,
+            headers=options.headers,
+            prefix=PREFIX if prefix is None else prefix,
+            progress=progress,
+        )
+
+
+def _add_assays(report: CollectReport, quay: Path, study: Path) -> None:
+    """Give the rows what the assays of omero-quay say of them."""
+    from snakescope.catalog.omero_quay import describe, read_assays
+
+    found = describe(report.sheet, read_assays(quay), study, quay)
+    report.sheet = found.sheet
+    report.disagreements += found.disagreements
+    report.problems += found.problems
+
+
 @contextmanager
-def _counting() -> Iterator[Callable[[int, int], None] | None]:
-    """Show how many headers are read, on a terminal; a disabled bar of rich 13 writes a line into logs."""
+def _counting(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show how far it is, on a terminal; a disabled bar of rich 13 writes a line into logs."""
     if not sys.stderr.isatty():
         yield None
         return
     with Progress(console=Console(file=sys.stderr), transient=True) as bar:
-        task = bar.add_task("reading headers", total=None)
+        task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import Field
+
 from snakescope import layout
 from snakescope.check import check_rows
 from snakescope.compiler import compile_pipeline
 from snakescope.errors import InputError, Problem, problem
 from snakescope.pipeline import Pipeline, read_pipeline
+from snakescope.runner.remote import check_remote
 from snakescope.samples import Sheet, read_sheet
 from snakescope.tool.base import Model, near_miss, parse, read_yaml
 from snakescope.tool.library import read_library
+from snakescope.window import DEFAULT_SIZE
 
 
 class StudyConfig(Model):
@@ -26,6 +30,12 @@ class StudyConfig(Model):
     """Name of the pipeline that runs."""
     samples: str = layout.SHEET
     """Path of the sample sheet, relative to the study folder."""
+    avu_prefix: str = "snakescope."
+    """What the names of AVUs begin with that publishing writes."""
+    stage_window: int = Field(DEFAULT_SIZE, ge=1)
+    """Rows that lie in iRODS: how many staged copies may wait at once for the first step that reads them."""
+    keep_staged: bool = False
+    """Rows that lie in iRODS: whether their staged copies stay when every step has read them."""
 
 
 @dataclass(frozen=True)
@@ -266,6 +276,7 @@ def lint(study: Study) -> tuple[Pipeline, Sheet]:
         problems += error.problems
     if pipeline and sheet:
         problems += check_rows(pipeline, sheet, study.root)
+        problems += check_remote(pipeline, sheet, study.config.stage_window)
     if problems or pipeline is None or sheet is None:
         raise InputError(problems)
     return pipeline, sheet

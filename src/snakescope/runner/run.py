@@ -116,7 +116,7 @@ def run(
         arguments += ["--cores", str(cores)] if cores else []
         arguments += ["--dry-run"] if dry_run else []
         started = time.monotonic()
-        display = display_for(pipeline.steps, quiet=quiet or dry_run)
+        display = display_for([layout.STAGE_RULE, *pipeline.steps], quiet=quiet or dry_run)
         state = _follow(study, [*arguments, *extra], lock, display)
         return _result(study, state, compiled, time.monotonic() - started, dry_run=dry_run)
 

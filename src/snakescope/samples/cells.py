@@ -10,6 +10,8 @@ import re
 
 AXES = "tczyx"
 MAX_ID = 120
+# What a path begins with that lies in iRODS; `zone.address` reads the rest.
+REMOTE = "irods://"
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128"),
@@ -51,13 +53,16 @@ def check_id(text: str) -> str:
 
 
 def parse_path(text: str) -> str:
-    """Accept a file's path, relative to the study folder or absolute, as it is written.
+    """Accept a file's path, relative to the study folder or absolute, or an address in iRODS, as it is written.
 
     ``..`` is allowed: the path is a file that is read, never a folder that is made. Whether the file exists is
     not looked at here, since every job of a workflow parses the sheet.
     """
+    if text.startswith(REMOTE):
+        return text
     if _ELSEWHERE.match(text):
-        raise CellError(f"found {text!r}; expected a path on this machine, relative to the study folder or from /")
+        found = f"found {text!r}; expected a path on this machine, relative to the study folder or from /"
+        raise CellError(f"{found}, or an address in iRODS ({REMOTE}/zone/...)")
     if text == "~" or text.startswith("~/"):
         raise CellError(f"found {text!r}; '~' is not expanded in a sheet", "Write the full path.")
     if text[-1:] in ("/", ".", "") and text.rstrip("/").rpartition("/")[2] in ("", ".", ".."):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snakescope.errors import InputError, Problem, problem
-from snakescope.samples.cells import AXES, CellError, VoxelSize, check_id, natural_key
+from snakescope.samples.cells import AXES, REMOTE, CellError, VoxelSize, check_id, natural_key
 
 FACT_COLUMNS = ("format", "scene", "axes", "shape", "dtype", "voxel_size_um", "time_step_s", "channels", "bytes")
 ORDER_COLUMNS = ("series", "t", "c")
@@ -24,7 +24,7 @@ class Row:
     id
         Unique name, fit for a folder.
     path
-        File or ``.zarr`` folder as the sheet writes it: relative to the study folder, or absolute.
+        File or ``.zarr`` folder as the sheet writes it: relative to the study folder, absolute, or ``irods://...``.
     format
         Name of the file format, such as ``ome-tiff``.
     scene
@@ -72,6 +72,11 @@ class Row:
     def cells(self) -> dict[str, str]:
         """All cells of the row as they are written, by column; unknown is an empty text."""
         return dict(zip(self.columns, self.fields, strict=True))
+
+    @property
+    def remote(self) -> bool:
+        """Whether the image lies in iRODS and is staged before a step reads it."""
+        return self.path.startswith(REMOTE)
 
     def cell(self, column: str) -> str:
         """Text of one cell; empty when the cell is, or when the sheet has no such column."""

@@ -23,6 +23,7 @@ from snakescope.study.sources import Filler, Gathered
 from snakescope.study.spec import AuthorSpec, StudySpec
 from snakescope.study.subjects import ReadFacts, fill_subjects
 from snakescope.tool.base import parse, read_yaml
+from snakescope.workflow import row_file
 
 MIN_TEXT = 25
 
@@ -161,7 +162,7 @@ def image_facts(root: Path) -> ReadFacts:
 
     def read(row: Row) -> ImageFacts | None:
         try:
-            return read_acquisition(root / row.path, row.scene)
+            return read_acquisition(root / row_file(row), row.scene)
         except (InputError, OSError):
             return None
 

@@ -21,7 +21,7 @@ from snakescope.record import FileFacts, JobRecord, read_record, reason
 from snakescope.samples import Row, Sheet, format_number
 from snakescope.study.entries import Entry
 from snakescope.study.model import RAW
-from snakescope.workflow import Plan
+from snakescope.workflow import Plan, row_file
 
 IMAGES = ("image", "labels", "mask")
 # Columns of the sheet that say where a file lies or that stand in columns of their own.
@@ -338,7 +338,7 @@ class Inventory:
         folder = raw.row.format == "ome-zarr" or raw.row.path.rstrip("/").endswith(".zarr")
         return StudyFile(
             path=raw.path,
-            here=raw.row.path,
+            here=row_file(raw.row),
             dataset=RAW,
             folder=folder,
             format=raw.row.format,

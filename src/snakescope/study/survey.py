@@ -249,6 +249,10 @@ def _source_problems(found: Inventory) -> Iterator[Problem]:
 
 def _disk_problems(root: Path, file: StudyFile, where: str) -> Iterator[Problem]:
     path = root / file.here
+    if file.here.startswith(f"{layout.STAGED}/") and not path.exists():
+        fix = "With keep_staged: true in config/config.yaml a run keeps its copies."
+        yield Problem(where, f"the copy {file.here!r} of an image that lies in iRODS is not there", fix)
+        return
     if file.folder:
         if not path.is_dir():
             yield Problem(where, f"the folder {file.here!r} is not there", "Bring it back, or run again.")

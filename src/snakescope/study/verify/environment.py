@@ -82,7 +82,7 @@ def _apptainer(recorded: str, record: JobRecord, root: Path) -> Environment:
         raise NotHereError(f"was run in the image {recorded!r}, which is not here")
     if program is None:
         raise NotHereError(f"was run in the image {recorded!r}; Apptainer, which runs it, is not here")
-    outside = {str((root / expand_home(item.path)).resolve().parent) for item in record.inputs}
+    outside = {str((root / expand_home(item.here)).resolve().parent) for item in record.inputs}
 
     def wrap(argv: Sequence[str], folder: Path, place: Path) -> list[str]:
         bound = [word for path in sorted({str(root), str(folder), *outside}) for word in ("--bind", path)]

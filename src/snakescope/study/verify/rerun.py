@@ -196,7 +196,9 @@ class _Session:
             raise NotHereError(bad[0] + (f" (and so for {len(bad) - 1} more)" if len(bad) > 1 else ""))
 
     def _input_problem(self, item: FileFacts) -> str | None:
-        path = self.root / expand_home(item.path)
+        path = self.root / expand_home(item.here)
+        if not path.exists() and item.staged:
+            return f"its input {item.path!r} lies in iRODS; of {item.staged!r}, as it was staged, no copy was kept"
         if not path.exists():
             return f"its input {item.path!r} is not there"
         recorded = item.sha256 or self._digest_elsewhere(item)
@@ -302,7 +304,7 @@ class _Work:
             If a recorded path would lead out of it.
         """
         argv = tuple(expand_home(word) for word in record.argv)
-        inputs = [expand_home(item.path) for item in record.inputs]
+        inputs = [expand_home(item.here) for item in record.inputs]
         inputs += _programs(root, argv, record)
         upwards = max((_upwards(path) for path in inputs), default=0)
         (root / FOLDER).mkdir(parents=True, exist_ok=True)
