@@ -33,6 +33,7 @@ ODD_NAMES = [
     "carriage\rreturn.tif",
     "q?#a;b=c.tif",
     "or || and && x.tif",
+    "it's || 'q' && \"z\".tif",
 ]
 
 

@@ -24,6 +24,7 @@ from irods.models import CollectionMeta, DataObject, DataObjectMeta
 from irods.query import Query
 
 from snakescope.errors import EnvironmentUnusableError, InputError, Problem
+from snakescope.zone.avus import is_below, wild
 from snakescope.zone.session import Session
 
 PAGE = 50_000
@@ -194,11 +195,11 @@ def _counted(asked: _Asked) -> dict[int, Listed]:
 
 def _within(listed: Listed, path: str) -> bool:
     """Whether it is or lies below what was asked for: to LIKE, ``_`` and ``%`` in a name are any text."""
-    return listed.path == path or listed.collection == path or listed.collection.startswith(f"{path}/")
+    return listed.path == path or is_below(listed.collection, path)
 
 
 def _is_near(collection: str, path: str) -> bool:
-    return collection == path or collection.startswith(f"{path}/") or path.startswith(f"{collection}/")
+    return is_below(collection, path) or is_below(path, collection)
 
 
 def _above(path: str) -> list[str]:
@@ -207,9 +208,9 @@ def _above(path: str) -> list[str]:
     return ["/".join(parts[:end]) for end in range(2, len(parts))]
 
 
-def _like(path: str) -> str:
-    """Everything below a path as LIKE has it; a backslash would be taken for an escape."""
-    return path.replace("\\", "\\\\") + "/%"
+def _is_plain(path: str) -> bool:
+    """Whether every server reads it in a condition as it is; the others are asked for by a pattern, see `wild`."""
+    return wild(path) == path
 
 
 class _Asked:
@@ -312,26 +313,27 @@ class _GenQuery2(_Asked):
         return [tuple(line) for line in json.loads(found)]
 
     def _tree(self) -> str:
-        return f"COLL_NAME = {_quoted(self.path)} or COLL_NAME like {_quoted(_like(self.path))}"
+        return f"{_equals('COLL_NAME', self.path)} or COLL_NAME like '{wild(self.path)}/%'"
 
     def _scope(self) -> str:
         parent, _, name = self.path.rpartition("/")
-        single = f"COLL_NAME = {_quoted(parent)} and DATA_NAME = {_quoted(name)}"
+        single = f"{_equals('COLL_NAME', parent)} and {_equals('DATA_NAME', name)}"
         return self._tree() if self.is_collection else single
 
     def object_lines(self) -> Iterator[Line]:
         return self._select(_OBJECT, self._scope())
 
     def collection_lines(self) -> Iterator[Line]:
-        above = [f"COLL_NAME = {_quoted(name)}" for name in _above(self.path)]
+        above = [_equals("COLL_NAME", name) for name in _above(self.path)]
         return self._select(_COLL_AVU, " or ".join([*above, self._tree()]))
 
     def avu_lines(self, paths: dict[int, str]) -> Iterator[Line]:  # noqa: ARG002 -- GenQuery2 can send any value
         return self._select(_DATA_AVU, self._scope())
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _equals(column: str, text: str) -> str:
+    """The same condition as the older query's, so that both kinds find, and count, the same."""
+    return f"{column} {'=' if _is_plain(text) else 'like'} '{wild(text)}'"
 
 
 class _GenQuery1(_Asked):
@@ -355,31 +357,26 @@ class _GenQuery1(_Asked):
                     return lines
                 query = query.continue_index(more)
 
-    def _tree(self) -> list[list[Criterion]]:
-        """Conditions that find the tree: in one query where it can be said in one, else in two."""
-        # Beside a || outside of quotes, the server also takes those within for its own.
-        if not re.search(r"'|\|\||&&", self.path):
-            return [[Criterion(f"= '{self.path}' || like", CollectionModel.name, _like(self.path))]]
-        below = Criterion("like", CollectionModel.name, _like(self.path))
-        return [[Criterion("=", CollectionModel.name, self.path)], [below]]
+    def _tree(self) -> list[Criterion]:
+        """Condition that finds the tree."""
+        same = "=" if _is_plain(self.path) else "like"
+        return [Criterion(f"{same} '{wild(self.path)}' || like", CollectionModel.name, f"{wild(self.path)}/%")]
 
-    def _scopes(self) -> list[list[Criterion]]:
+    def _scope(self) -> list[Criterion]:
         if self.is_collection:
             return self._tree()
         parent, _, name = self.path.rpartition("/")
-        return [[Criterion("=", CollectionModel.name, parent), Criterion("=", DataObject.name, name)]]
+        return [_criterion(CollectionModel.name, parent), _criterion(DataObject.name, name)]
 
     def object_lines(self) -> Iterator[Line]:
-        for scope in self._scopes():
-            yield from self._select(_OBJECT_1, scope)
+        yield from self._select(_OBJECT_1, self._scope())
 
     def count_lines(self) -> int:
-        found = [self._read(Query(self.session.raw).count(DataObject.id), scope) for scope in self._scopes()]
-        return sum(int(lines[0][0]) for lines in found if lines)
+        lines = self._read(Query(self.session.raw).count(DataObject.id), self._scope())
+        return int(lines[0][0]) if lines else 0
 
     def collection_lines(self) -> Iterator[Line]:
-        above = [[Criterion("=", CollectionModel.name, name)] for name in _above(self.path)]
-        scopes = [*above, *self._tree()]
+        scopes = [*([_criterion(CollectionModel.name, name)] for name in _above(self.path)), self._tree()]
         columns = (CollectionModel.id, CollectionModel.name)
         paths = {int(key): path for scope in scopes for key, path in self._select(columns, scope)}
         for path in paths.values():
@@ -389,7 +386,7 @@ class _GenQuery1(_Asked):
                 yield (key, paths[int(key)], *avu)
 
     def avu_lines(self, paths: dict[int, str]) -> Iterator[Line]:
-        return self._avu_lines(_DATA_AVU_1, self._scopes(), paths)
+        return self._avu_lines(_DATA_AVU_1, [self._scope()], paths)
 
     def _avu_lines(
         self, columns: Sequence[Column], scopes: list[list[Criterion]], paths: dict[int, str]
@@ -413,6 +410,10 @@ class _GenQuery1(_Asked):
             middle = len(ids) // 2
             yield from self._by_halves(columns, scopes, paths, ids[:middle])
             yield from self._by_halves(columns, scopes, paths, ids[middle:])
+
+
+def _criterion(column: Column, text: str) -> Criterion:
+    return Criterion("=" if _is_plain(text) else "like", column, wild(text))
 
 
 def _lines(response: Any) -> tuple[list[Line], int]:

@@ -130,6 +130,25 @@ def test_wildcards_in_a_name_are_letters(zone: Zone, session: Session, genquery2
 
 
 @BOTH
+@pytest.mark.parametrize("name", ["it's || x", "a && b's", "'||'", "a' || = 'b", 'q" || \\', "it's % _ && x"])
+def test_quotes_beside_bars_are_letters_too_and_look_alikes_are_left_out(
+    zone: Zone, session: Session, genquery2: bool, name: str
+) -> None:
+    alike = name.replace("'", "x").replace("|", "y").replace("&", "z").replace('"', "w").replace("\\", "v")
+    for each in (name, alike, f"{name}2"):
+        zone.put(f"{zone.home}/{each}/sub/{each}", each.encode(), [("of", each, "")])
+        zone.add_avu(f"{zone.home}/{each}", "of", each)
+    tree = list_tree(session, f"{zone.home}/{name}", genquery2=genquery2)
+    single = list_tree(session, f"{zone.home}/{name}/sub/{name}", genquery2=genquery2)
+    for found in (tree, single):
+        assert [(each.path, each.avus) for each in found.objects] == [
+            (f"{zone.home}/{name}/sub/{name}", (("of", name, ""),))
+        ]
+        assert found.collections[f"{zone.home}/{name}"] == (("of", name, ""),)
+        assert not {f"{zone.home}/{alike}", f"{zone.home}/{name}2"} & found.collections.keys()
+
+
+@BOTH
 def test_control_characters_in_avus_are_read(zone: Zone, session: Session, genquery2: bool) -> None:
     zone.put(f"{zone.home}/r/a.tif", avus=[("note", "bell\x07 and \x1b esc", "")])
     found = list_tree(session, f"{zone.home}/r", genquery2=genquery2)
