@@ -111,15 +111,36 @@ def test_an_object_of_any_size_arrives_whole(
     assert leftovers(tmp_path) == ["a.tif"]
 
 
-def test_no_more_connections_are_open_than_were_asked_for(
-    zone: Zone, put: Callable[..., Address], tmp_path: Path
+@pytest.mark.parametrize("asked", [1, 3])
+def test_as_many_connections_are_open_as_were_asked_for(
+    zone: Zone, put: Callable[..., Address], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int
 ) -> None:
     address = put("a.tif", content(1))
-    served = zone._server
-    served.most_open = 0
-    fetch(address, tmp_path / "a.tif", connections=3, segment=SEGMENT)
-    assert 1 < zone.most_connections <= 3
-    assert zone.open_connections == 0
+    check_room, pull, met = transfer._check_room, transfer._pull, threading.Barrier(asked)
+
+    def checked(place: Path, needed: int) -> None:
+        until_closed(zone)
+        zone._server.most_open = 0
+        check_room(place, needed)
+
+    def pulled(part: Any, session: Any, index: int) -> None:
+        if index < asked:
+            met.wait(60)  # each of the first segments is in the hands of another thread
+        pull(part, session, index)
+
+    monkeypatch.setattr(transfer, "_check_room", checked)
+    monkeypatch.setattr(transfer, "_pull", pulled)
+    fetch(address, tmp_path / "a.tif", connections=asked, segment=SEGMENT)
+    assert zone.most_connections == asked
+    until_closed(zone)
+
+
+def until_closed(zone: Zone) -> None:
+    """The server hears a moment later than the client that a connection is closed."""
+    end = time.monotonic() + 60
+    while zone.open_connections:
+        assert time.monotonic() < end, f"{zone.open_connections} connections stay open"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
