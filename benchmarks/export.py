@@ -40,29 +40,6 @@ SERIES = 100
 PIPELINE = "vesicles"
 STEPS = ("deskew", "deconvolve", "detect", "track")
 PEER_UP_TO = 20_000
-STUDY = """schema: 1
-title: Synthetic vesicles for measuring the export
-description: Stacks and tracks that were never acquired; only their records are real in form.
-keywords: [synthetic data, benchmark]
-license: CC0
-release_date: 2027-01-31
-authors:
-  - first_name: Josiah
-    last_name: Carberry
-    email: j.carberry@example.org
-    orcid: 0000-0002-1825-0097
-    role: data analysis
-    affiliation: {name: Brown University, ror: https://ror.org/05gq02987}
-biosamples:
-  - organism: synthetic construct (NCBITaxon:32630)
-    biological_entity: simulated vesicles
-    experimental_variables: [time]
-specimens:
-  - sample_preparation: None; nothing was acquired.
-acquisitions:
-  - imaging_instrument: Simulated stage-scanning lattice light-sheet microscope
-    imaging_method: light sheet fluorescence microscopy
-"""
 HEADER = ("id", "path", "format", "scene", "axes", "shape", "dtype", "voxel_size_um", "time_step_s", "bytes")
 BENCHMARK = (
     "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
@@ -84,6 +61,7 @@ GEFF_FILES = (
 
 def make_study(folder: Path, records: int) -> int:
     """Make a study of about that many records; returns how many there are."""
+    from snakescope.runner.demo import STUDY
     from snakescope.runner.folder import compile_study, init, open_study
 
     images = max(1, round(records / (3 + 1 / SERIES)))

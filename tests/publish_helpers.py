@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from irods_zone import Zone
-from snakescope.record import digest, files_of
+from snakescope.record import digest, files_of, sum_line
 from snakescope.samples import build_sheet, sheet_text
-from snakescope.study.checksums import line
 
 # The calls that only ask: queries, logging in, hints, and what the client needs to say who it is.
 ASKING = {702, 10221, 110000, 10215, 801, 703, 704}
@@ -107,7 +106,7 @@ class Export:
         attributes = [{"name": "RootPath", "value": self.root.name}, {"name": "Title", "value": self.title}]
         self.write("study/submission.json", json.dumps({"attributes": attributes}))
         self.write("study/rembi.yaml", f"title: {self.title}\n")
-        lines = [line(sha, name) for name, sha in self._digests(study)]
+        lines = [sum_line(sha, name) for name, sha in self._digests(study)]
         self.write("study/checksums.sha256", "".join(lines))
 
     @staticmethod
@@ -177,7 +176,7 @@ def assert_published(zone: Zone, export: Export, root: str) -> None:
     expected = export.files()
     assert found.keys() == expected.keys()
     assert found == expected
-    assert sorted(listed.splitlines(True)) == sorted(line(sha256(text), name) for name, text in expected.items())
+    assert sorted(listed.splitlines(True)) == sorted(sum_line(sha256(text), name) for name, text in expected.items())
     told = avus_below(zone, root)
     run = sha256(expected["ro-crate-metadata.json"])
     for row in export.ids:

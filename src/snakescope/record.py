@@ -10,7 +10,7 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,16 +182,22 @@ def digest(path: Path) -> str:
     """
     if not path.is_dir():
         return _file_digest(path)
-    told = {_as_listed(name): name for name in (item.relative_to(path).as_posix() for item in files_of(path))}
-    lines = (
-        f"{'' if name == shown else chr(92)}{_file_digest(path / name)}  {shown}\n"
-        for shown, name in sorted(told.items(), key=lambda item: os.fsencode(item[0]))
-    )
+    return folder_digest({item.relative_to(path).as_posix(): _file_digest(item) for item in files_of(path)})
+
+
+def folder_digest(files: Mapping[str, str]) -> str:
+    """Digest of a folder, as `digest` defines it, from the digests of its files by name."""
+    lines = (sum_line(files[name], name) for name in sorted(files, key=lambda name: os.fsencode(_as_listed(name))))
     return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
 
 
+def sum_line(sha256: str, name: str) -> str:
+    """The line that ``sha256sum`` prints; a backslash before it tells of one, or a line end, escaped in the name."""
+    listed = _as_listed(name)
+    return f"{'' if listed == name else chr(92)}{sha256}  {listed}\n"
+
+
 def _as_listed(name: str) -> str:
-    """A file's name as ``sha256sum`` prints it; where the two differ, a backslash begins the line."""
     return name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
 
 

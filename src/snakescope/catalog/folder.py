@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snakescope.catalog.consistency import find_problems
-from snakescope.catalog.merge import Image, Merged, file_of, merge
-from snakescope.catalog.names import shown, split_suffix, unique_ids
+from snakescope.catalog.merge import Image, file_of, merge
+from snakescope.catalog.names import shown, split_suffix
 from snakescope.catalog.patterns import compile_pattern
-from snakescope.catalog.proposal import Reading, find_naming, read_names
+from snakescope.catalog.proposal import Reading, find_naming, name_series, read_names
 from snakescope.catalog.report import CollectReport
 from snakescope.catalog.walk import Found, is_zarr, walk
 from snakescope.errors import InputError, problem
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 Reader = Callable[[Path], "list[ImageHeader]"]
 Progress = Callable[[int, int], None]
 Headers = dict[str, "list[ImageHeader]"]
-
-_GROUPING = {"series", "t", "c"}
 
 
 def collect_folder(
@@ -95,24 +93,15 @@ def collect_folder(
     series = _name_series(place, used, old)
     images = [image for name in files for image in _describe(place, name, headers[name], used, series, found)]
     merged = merge(old, images, place.study, refresh)
-    report = CollectReport(
-        folder=folder,
-        sheet=build_sheet(merged.columns, merged.rows, sheet),
+    report = CollectReport.of(
+        folder,
+        build_sheet(merged.columns, merged.rows, sheet),
+        merged,
+        found,
         files=len({image.file for image in images}),
         proposal=reading.proposal(files, accepted=used is not None) if reading else None,
-        added=merged.added,
-        updated=merged.updated,
-        unchanged=merged.unchanged,
-        changes=merged.changes,
-        disagreements=merged.disagreements,
-        unreadable=sorted(found.unreadable),
-        other=found.other,
-        hidden=found.hidden,
-        excluded=found.excluded,
-        not_included=found.not_included,
-        skipped=found.skipped,
+        is_there=lambda row: os.path.lexists(file_of(row, place.study)) if _below(place, row) else None,
     )
-    _tell_absent(report, merged, place)
     report.problems = find_problems(report.sheet, reading)
     return report
 
@@ -187,12 +176,8 @@ def _read_all(place: _Place, found: Found, threads: int, progress: Progress | No
 
 def _name_series(place: _Place, reading: Reading | None, old: Sheet | None) -> dict[str, str]:
     """Make the series of the file names fit for folders, apart from series of the sheet that lie elsewhere."""
-    if reading is None or not _GROUPING & set(reading.pattern.names):
-        return {}
     elsewhere = [row.cell("series") for row in old.rows if not _below(place, row)] if old else []
-    start = place.path_cell(os.fspath(place.root / "x"))
-    names = unique_ids({f"{start}\n{raw}": raw for raw in set(reading.series.values())}, taken=elsewhere)
-    return {name: names[f"{start}\n{raw}"] for name, raw in reading.series.items()}
+    return name_series(reading, place.path_cell(os.fspath(place.root / "x")), elsewhere)
 
 
 def _below(place: _Place, row: Row) -> bool:
@@ -248,10 +233,3 @@ def facts_of(header: ImageHeader) -> dict[str, str]:
 
 def _clean(text: str) -> str:
     return UNFIT.sub(" ", text).strip()
-
-
-def _tell_absent(report: CollectReport, merged: Merged, place: _Place) -> None:
-    for row in merged.not_seen:
-        if _below(place, row):
-            there = os.path.lexists(file_of(row, place.study))
-            (report.not_collected if there else report.vanished).append((row.id, row.path))

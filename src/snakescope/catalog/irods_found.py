@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from snakescope.catalog.names import shown, split_suffix
-from snakescope.catalog.walk import NO_SUFFIX, ZARR_MARKS, matches
+from snakescope.catalog.walk import NO_SUFFIX, ZARR_MARKS, Leftovers, matches
 from snakescope.zone.listing import Avu, Listed, Listing
 
 IsResult = Callable[[str, Sequence[Avu]], bool]
@@ -90,18 +90,12 @@ class Item:
 
 
 @dataclass
-class Found:
+class Found(Leftovers):
     """What a tree of the zone holds."""
 
     items: list[Item] = field(default_factory=list)
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
     unusable: list[tuple[str, str]] = field(default_factory=list)
     unknown: list[tuple[str, str]] = field(default_factory=list)
-    other: Counter[str] = field(default_factory=Counter)
-    hidden: int = 0
-    excluded: Counter[str] = field(default_factory=Counter)
-    not_included: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
     filtered: Counter[str] = field(default_factory=Counter)
 
 

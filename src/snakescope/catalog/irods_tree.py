@@ -20,10 +20,10 @@ from snakescope.catalog.filters import Since, Where
 from snakescope.catalog.irods_found import Found, Item, find_items
 from snakescope.catalog.irods_headers import read_all
 from snakescope.catalog.irods_report import ZoneFindings
-from snakescope.catalog.merge import Image, Merged, file_of, merge
-from snakescope.catalog.names import shown, split_suffix, unique_ids
+from snakescope.catalog.merge import Image, file_of, merge
+from snakescope.catalog.names import shown, split_suffix
 from snakescope.catalog.patterns import compile_pattern
-from snakescope.catalog.proposal import Reading, find_naming, read_names
+from snakescope.catalog.proposal import Reading, find_naming, name_series, read_names
 from snakescope.catalog.report import CollectReport
 from snakescope.errors import InputError, problem
 from snakescope.samples import FACT_COLUMNS, ORDER_COLUMNS, Row, Sheet, build_sheet, natural_key, read_sheet
@@ -33,7 +33,6 @@ from snakescope.zone.session import connect
 
 Progress = Callable[[int, int], None]
 
-_GROUPING = {"series", "t", "c"}
 _NEEDED = ("axes", "shape", "dtype")
 _FACTS = {*FACT_COLUMNS, *ORDER_COLUMNS, "sensitive"} - {"bytes"}
 
@@ -110,25 +109,17 @@ def collect_irods(
     checked: dict[Facts, Pairs] = {}
     images = [image for each in described for image in _images(each, used, series, found, checked)]
     merged = merge(old, images, study or Path("/"), _refreshed(images))
-    report = CollectReport(
-        folder=address,
-        sheet=build_sheet(merged.columns, merged.rows, sheet),
+    there = {each.path for each in listing.objects} | set(listing.collections)
+    report = CollectReport.of(
+        address,
+        build_sheet(merged.columns, merged.rows, sheet),
+        merged,
+        found,
         files=len({image.file for image in images}),
         proposal=reading.proposal(names, accepted=used is not None) if reading else None,
-        added=merged.added,
-        updated=merged.updated,
-        unchanged=merged.unchanged,
-        changes=merged.changes,
-        disagreements=merged.disagreements,
-        unreadable=sorted(found.unreadable),
-        other=found.other,
-        hidden=found.hidden,
-        excluded=found.excluded,
-        not_included=found.not_included,
-        skipped=found.skipped,
+        is_there=lambda row: Address.parse(row.path).path in there if _below(address, row) else None,
         zone=_findings(listing, found, described),
     )
-    _tell_absent(report, merged, tree)
     report.problems = find_problems(report.sheet, reading)
     return report
 
@@ -339,12 +330,8 @@ def _refreshed(images: Sequence[Image]) -> Collection[str]:
 
 def _name_series(address: Address, reading: Reading | None, old: Sheet | None) -> dict[str, str]:
     """Make the series of the names fit for folders, apart from series of the sheet that lie elsewhere."""
-    if reading is None or not _GROUPING & set(reading.pattern.names):
-        return {}
     elsewhere = [row.cell("series") for row in old.rows if not _below(address, row)] if old else []
-    start = str(address)
-    names = unique_ids({f"{start}\n{raw}": raw for raw in set(reading.series.values())}, taken=elsewhere)
-    return {name: names[f"{start}\n{raw}"] for name, raw in reading.series.items()}
+    return name_series(reading, str(address), elsewhere)
 
 
 def _below(address: Address, row: Row) -> bool:
@@ -352,14 +339,6 @@ def _below(address: Address, row: Row) -> bool:
         return False
     other = Address.parse(row.path)
     return other.server == address.server and f"{other.path}/".startswith(f"{address.path}/")
-
-
-def _tell_absent(report: CollectReport, merged: Merged, tree: _Tree) -> None:
-    there = {each.path for each in tree.listing.objects} | set(tree.listing.collections)
-    for row in merged.not_seen:
-        if _below(tree.address, row):
-            gone = Address.parse(row.path).path not in there
-            (report.vanished if gone else report.not_collected).append((row.id, row.path))
 
 
 def _findings(listing: Listing, found: Found, described: Sequence[_Described]) -> ZoneFindings:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from snakescope.catalog.names import split_suffix
+from snakescope.catalog.names import split_suffix, unique_ids
 from snakescope.catalog.patterns import Naming, Pattern, compile_pattern, known_namings, tagged_namings
 
 _SAMPLE = 400
 _TAGGED = 6
+_GROUPING = frozenset({"series", "t", "c"})
 
 
 @dataclass(frozen=True)
@@ -147,3 +148,21 @@ def _candidates(files: Sequence[str]) -> list[Naming]:
 def _fits(text: str, files: Sequence[str]) -> bool:
     pattern = compile_pattern(text)
     return any(pattern.parse(name) is not None for name in files)
+
+
+def name_series(reading: Reading | None, start: str, elsewhere: Iterable[str]) -> dict[str, str]:
+    """Make the series of the names fit for folders, apart from those of the sheet that lie elsewhere.
+
+    Parameters
+    ----------
+    reading
+        The naming that is used, if any.
+    start
+        What tells series of this place from others of the same name.
+    elsewhere
+        Series of the sheet's rows that do not lie here.
+    """
+    if reading is None or not _GROUPING & set(reading.pattern.names):
+        return {}
+    names = unique_ids({f"{start}\n{raw}": raw for raw in set(reading.series.values())}, taken=elsewhere)
+    return {name: names[f"{start}\n{raw}"] for name, raw in reading.series.items()}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from snakescope.catalog.irods_report import ZoneFindings
-from snakescope.catalog.merge import Change
+from snakescope.catalog.merge import Change, Merged
 from snakescope.catalog.names import shown
 from snakescope.catalog.proposal import Proposal
+from snakescope.catalog.walk import Leftovers
 from snakescope.errors import Problem
-from snakescope.samples import Sheet
+from snakescope.samples import Row, Sheet
 from snakescope.zone.address import Address
 
 _ROWS = 10
@@ -80,6 +81,42 @@ class CollectReport:
     not_included: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     zone: ZoneFindings | None = None
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path | Address,
+        sheet: Sheet,
+        merged: Merged,
+        found: Leftovers,
+        *,
+        files: int,
+        proposal: Proposal | None,
+        is_there: Callable[[Row], bool | None],
+        zone: ZoneFindings | None = None,
+    ) -> CollectReport:
+        """Put the parts together; `is_there` tells of a row that was not seen, None when it lies elsewhere."""
+        absent = [(row, is_there(row)) for row in merged.not_seen]
+        return cls(
+            folder=folder,
+            sheet=sheet,
+            files=files,
+            proposal=proposal,
+            added=merged.added,
+            updated=merged.updated,
+            unchanged=merged.unchanged,
+            changes=merged.changes,
+            vanished=[(row.id, row.path) for row, there in absent if there is False],
+            not_collected=[(row.id, row.path) for row, there in absent if there],
+            disagreements=merged.disagreements,
+            unreadable=sorted(found.unreadable),
+            other=found.other,
+            hidden=found.hidden,
+            excluded=found.excluded,
+            not_included=found.not_included,
+            skipped=found.skipped,
+            zone=zone,
+        )
 
     @property
     def images(self) -> int:

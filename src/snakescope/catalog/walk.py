@@ -23,16 +23,22 @@ NO_SUFFIX = "(no suffix)"
 
 
 @dataclass
-class Found:
-    """What a folder holds. Paths are relative to it, with ``/`` between the parts."""
+class Leftovers:
+    """What lies somewhere and is no image that was read. Paths are relative, with ``/`` between the parts."""
 
-    images: list[str] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     other: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
     excluded: Counter[str] = field(default_factory=Counter)
     not_included: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass
+class Found(Leftovers):
+    """What a folder holds."""
+
+    images: list[str] = field(default_factory=list)
 
 
 def walk(folder: Path, *, include: Sequence[str], exclude: Sequence[str], study: Path | None) -> Found:

@@ -13,7 +13,7 @@ from snakescope.images.image import (
     read_json_headers,
     read_stream_headers,
 )
-from snakescope.images.ome_zarr import store_scale, store_units, unit_problem
+from snakescope.images.ome_zarr import StoreAxis, store_axes, unit_problem
 from snakescope.images.write import ImageWriter, create_image, store_image
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "ImageHeader",
     "ImageWriter",
     "StackAxis",
+    "StoreAxis",
     "create_image",
     "disagreements",
     "open_image",
@@ -31,8 +32,7 @@ __all__ = [
     "read_headers",
     "read_json_headers",
     "read_stream_headers",
+    "store_axes",
     "store_image",
-    "store_scale",
-    "store_units",
     "unit_problem",
 ]

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,28 +56,16 @@ def _labels(path: Path, group: Path) -> Iterator[ChannelFacts]:
         yield ChannelFacts(name=word(channel.get("label")))
 
 
-def store_units(path: Path, scene: int = 0) -> dict[str, str | None]:
-    """Return the unit of each axis as the store says it; None where it says none.
+@dataclass(frozen=True)
+class StoreAxis:
+    """What a store says of an axis: unit, and scale in that unit at full resolution; None where it says none."""
 
-    Parameters
-    ----------
-    path
-        OME-Zarr store of version 0.4 or 0.5; only its JSON is read.
-    scene
-        Which image of the store, from 0.
-
-    Raises
-    ------
-    InputError
-        If it is no store with a multiscale image.
-    """
-    with _odd_store(path):
-        axes = _axes(path, _scene(path, scene))
-        return {name: None if axis.get("unit") is None else str(axis["unit"]) for name, axis in axes.items()}
+    unit: str | None
+    scale: float | None
 
 
-def store_scale(path: Path, scene: int = 0) -> dict[str, float]:
-    """Return the scale of each axis at full resolution, in the axis's own unit; an axis without one is left out.
+def store_axes(path: Path, scene: int = 0) -> dict[str, StoreAxis]:
+    """Return what a store says of each of its axes.
 
     Parameters
     ----------
@@ -92,14 +81,20 @@ def store_scale(path: Path, scene: int = 0) -> dict[str, float]:
     """
     with _odd_store(path):
         multiscale = _scene(path, scene)
-        names = list(_axes(path, multiscale))
-        found: dict[str, float] = {}
-        for owner in (multiscale["datasets"][0], multiscale):
-            for transform in owner.get("coordinateTransformations") or ():
-                if transform.get("type") == "scale" and len(transform.get("scale") or ()) == len(names):
-                    scale = zip(names, transform["scale"], strict=True)
-                    found.update({name: found.get(name, 1.0) * float(factor) for name, factor in scale})
-        return {name: round_off(factor) for name, factor in found.items() if math.isfinite(factor)}
+        axes = _axes(path, multiscale)
+        scale = _full_scale(multiscale, list(axes))
+        units = {name: None if axis.get("unit") is None else str(axis["unit"]) for name, axis in axes.items()}
+        return {name: StoreAxis(units[name], scale.get(name)) for name in axes}
+
+
+def _full_scale(multiscale: dict[str, Any], names: list[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for owner in (multiscale["datasets"][0], multiscale):
+        for transform in owner.get("coordinateTransformations") or ():
+            if transform.get("type") == "scale" and len(transform.get("scale") or ()) == len(names):
+                scale = zip(names, transform["scale"], strict=True)
+                found.update({name: found.get(name, 1.0) * float(factor) for name, factor in scale})
+    return {name: round_off(factor) for name, factor in found.items() if math.isfinite(factor)}
 
 
 def unit_problem(axis: str, unit: str | None) -> str | None:

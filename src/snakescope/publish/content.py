@@ -6,20 +6,17 @@ Reads ``study/`` as it stands; nothing is gathered anew. Knows nothing of the zo
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-import os
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from snakescope import layout
 from snakescope.errors import InputError, problem
 from snakescope.publish.quay import analysis_overview, quay_studies
-from snakescope.record import digest, files_of, read_record
+from snakescope.record import digest, files_of, folder_digest, read_record
 from snakescope.samples import Row, Sheet, format_voxel_size, read_sheet
 from snakescope.study.checksums import NAME as CHECKSUMS
-from snakescope.study.checksums import line
 from snakescope.study.export import FOLDER, METADATA
 from snakescope.study.inventory import made_by
 from snakescope.study.model import RAW, RUN
@@ -68,7 +65,7 @@ class Item:
     @property
     def sha256(self) -> str:
         """Digest of the file, or of the folder as a record gives it."""
-        return _folder_digest(self.files) if self.folder else self.files[""]
+        return folder_digest(self.files) if self.folder else self.files[""]
 
 
 @dataclass(frozen=True)
@@ -188,16 +185,6 @@ def _read_item(path: str, here: Path, dataset: str) -> Item:
     real = here.resolve()
     files = {file.relative_to(real).as_posix(): digest(file) for file in sorted(files_of(real))}
     return Item(path, here, dataset, True, files)
-
-
-def _folder_digest(files: Mapping[str, str]) -> str:
-    """Digest of a folder from those of its files, as `snakescope.record.digest` defines it."""
-    lines = sorted((line(sha256, name) for name, sha256 in files.items()), key=_listed_name)
-    return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
-
-
-def _listed_name(text: str) -> bytes:
-    return os.fsencode(text.partition("  ")[2][:-1])
 
 
 def _item_of(path: str, listed: dict[str, tuple[str, dict[str, str]]]) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from snakescope.errors import InputError, Problem, problem
 from snakescope.publish import quay
 from snakescope.publish.content import STUDY, Content, Item
+from snakescope.record import sum_line
 from snakescope.study.checksums import NAME as CHECKSUMS
-from snakescope.study.checksums import line
 from snakescope.study.export import METADATA
 from snakescope.zone.address import Address
 from snakescope.zone.avus import Avu, Change, Kind, addition, difference, fit_list, read_avus
@@ -322,7 +322,7 @@ def _find_gone(
 def checksums(plan: Plan) -> Planned:
     """``checksums.sha256`` of what was put, by the names that it has in the zone; what it is to be told, too."""
     told = [
-        line(upload.sha256, upload.path[len(plan.root.path) + 1 :])
+        sum_line(upload.sha256, upload.path[len(plan.root.path) + 1 :])
         for each in plan.items
         for upload in each.uploads
         if upload.sha256

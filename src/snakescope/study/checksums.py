@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from snakescope.record import digest, files_of
+from snakescope.record import digest, files_of, sum_line
 from snakescope.study.inventory import Inventory, Job, StudyFile
 from snakescope.study.tree import CRATE
 
@@ -42,17 +42,17 @@ class Checksums:
         for folder in (self.folder, self.folder / BIA_CRATE):
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
                 if path.is_file() and not path.is_symlink() and path.name != NAME:
-                    self._out.write(line(digest(path), path.relative_to(self.folder).as_posix()))
+                    self._out.write(sum_line(digest(path), path.relative_to(self.folder).as_posix()))
         self._out.close()
 
     def _write(self, file: StudyFile) -> None:
         if file.sha256 is None:
             self.unlisted += 1
         elif not file.folder:
-            self._out.write(line(file.sha256, f"{CRATE}/{file.path}"))
+            self._out.write(sum_line(file.sha256, f"{CRATE}/{file.path}"))
         else:
             for name, sha256 in self._inside(file):
-                self._out.write(line(sha256, f"{CRATE}/{file.path}/{name}"))
+                self._out.write(sum_line(sha256, f"{CRATE}/{file.path}/{name}"))
 
     def _inside(self, file: StudyFile) -> Iterator[tuple[str, str]]:
         """Files of a folder with their digests: of the list that its record keeps, else read now."""
@@ -65,9 +65,3 @@ class Checksums:
         folder = self.root / file.here
         for path in sorted(files_of(folder)):
             yield path.relative_to(folder).as_posix(), digest(path)
-
-
-def line(sha256: str, name: str) -> str:
-    r"""One line; as sha256sum does, a ``\`` before it says that a backslash or line end in the name is escaped."""
-    plain = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-    return f"{'' if plain == name else chr(92)}{sha256}  {plain}\n"

@@ -12,7 +12,7 @@ from typing import Any
 
 from snakescope import layout
 from snakescope.errors import InputError, Problem, problem
-from snakescope.images import store_scale, store_units, unit_problem
+from snakescope.images import store_axes, unit_problem
 from snakescope.record import FileFacts, JobRecord
 from snakescope.samples import Row
 from snakescope.study.entries import rembi_entry
@@ -272,12 +272,12 @@ def _store_problems(root: Path, file: StudyFile, voxels_of_1_um: bool) -> Iterat
     if file.format != "ome-zarr" or not (root / file.here).is_dir():
         return
     try:
-        units, scale = store_units(root / file.here), store_scale(root / file.here)
+        axes = store_axes(root / file.here)
     except InputError as error:
         yield from error.problems
         return
-    messages = (unit_problem(axis, unit) for axis, unit in units.items())
+    messages = (unit_problem(name, axis.unit) for name, axis in axes.items())
     yield from (Problem(file.here, message) for message in messages if message)
-    spatial = {scale[axis] for axis in scale if axis in "zyx"}
+    spatial = {axis.scale for name, axis in axes.items() if name in "zyx" and axis.scale is not None}
     if spatial == {1.0} and not voxels_of_1_um:
         yield Problem(file.here, "its voxel size is 1 µm along every axis, which programs write when they do not know")

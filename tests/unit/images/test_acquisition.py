@@ -22,9 +22,8 @@ from snakescope.images import (
     open_image,
     read_acquisition,
     read_headers,
+    store_axes,
     store_image,
-    store_scale,
-    store_units,
     unit_problem,
 )
 from snakescope.images.acquisition import iso_time, model_name, objective_name
@@ -482,6 +481,14 @@ def zarr_json(path: Path, multiscale: Any, *, version: str = "0.5") -> Path:
     return path
 
 
+def store_units(path: Path, scene: int = 0) -> dict[str, str | None]:
+    return {name: axis.unit for name, axis in store_axes(path, scene).items()}
+
+
+def store_scale(path: Path) -> dict[str, float]:
+    return {name: axis.scale for name, axis in store_axes(path).items() if axis.scale is not None}
+
+
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_units_and_scale_are_those_of_the_store(version: str, tmp_path: Path) -> None:
     path = zarr_json(tmp_path / "a.zarr", {"axes": AXES, "datasets": LEVELS}, version=version)
@@ -593,8 +600,8 @@ def test_units_are_those_that_ome_zarr_allows(axis: str, unit: str | None, found
 def test_units_and_scale_import_no_zarr(tmp_path: Path) -> None:
     path = zarr_json(tmp_path / "a.zarr", {"axes": AXES, "datasets": LEVELS})
     program = (
-        "import sys; from pathlib import Path; from snakescope.images import store_scale, store_units;"
-        "store_units(Path(sys.argv[1])); store_scale(Path(sys.argv[1]));"
+        "import sys; from pathlib import Path; from snakescope.images import store_axes;"
+        "store_axes(Path(sys.argv[1]));"
         "sys.exit(str({'zarr', 'yaozarrs', 'tifffile'} & sys.modules.keys() or '') or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from snakescope.errors import InputError, Problem
-from snakescope.record import digest, size
+from snakescope.record import digest, folder_digest, size
 from snakescope.study.verify.check import Verification, verify
-from snakescope.study.verify.files import folder_digest, parse_line
+from snakescope.study.verify.files import parse_line
 from snakescope.study.verify.text import verification_text
 
 END = "2026-01-02T03:04:0{}Z"
@@ -611,6 +611,14 @@ def test_the_digest_of_a_folder_is_that_of_a_record(study: Study) -> None:
     files = {path.relative_to(store).as_posix(): digest(path) for path in store.rglob("*")
              if path.is_file() and path.name[0] != "."}  # fmt: skip
     assert folder_digest(files) == digest(store)
+
+
+def test_odd_names_in_a_store_are_no_change(study: Study) -> None:
+    (study.root / STORE / "a\\b").write_text("odd")
+    (study.root / STORE / "a!b").write_text("between")
+    study.write_crate(study.entities())
+    study.write_checksums()
+    assert found(study) == []
 
 
 @pytest.mark.parametrize(

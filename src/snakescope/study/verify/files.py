@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from snakescope.errors import Problem
-from snakescope.record import TIMESTAMP
+from snakescope.record import TIMESTAMP, folder_digest
 
 FOLDER, CRATE, CHECKSUMS = "study", "run-crate", "checksums.sha256"
 BIA_CRATE = "bia-crate"
@@ -286,12 +286,6 @@ def shown(name: str) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def folder_digest(files: dict[str, str]) -> str:
-    """Digest of a folder from those of its files, as `snakescope.record.digest` defines it."""
-    lines = (f"{files[name]}  {name}\n" for name in sorted(files, key=os.fsencode))
-    return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
 
 
 def _above(name: str) -> Iterator[str]:
