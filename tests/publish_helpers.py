@@ -16,7 +16,18 @@ from snakescope.samples import build_sheet, sheet_text
 # The calls that only ask: queries, logging in, hints, and what the client needs to say who it is.
 ASKING = {702, 10221, 110000, 10215, 801, 703, 704}
 HOSTILE = "it's \"q\" `b` & 50% _x_ a  b ü細|胞 \\ 'like' %"
-ODD_FILES = ("tab\there", "line\nend", 'it\'s "q"', "50%_", "ü 細胞", "back\\slash", "a || b && c", "`tick`")
+ODD_FILES = (
+    "tab\there",
+    "line\nend",
+    'it\'s "q"',
+    "50%_",
+    "ü 細胞",
+    "back\\slash",
+    "a || b && c",
+    "`tick`",
+    "c\rr",
+    "it's || x",
+)
 
 
 class Export:

@@ -15,7 +15,7 @@ from snakescope.record import sum_line
 from snakescope.study.checksums import NAME as CHECKSUMS
 from snakescope.study.export import METADATA
 from snakescope.zone.address import Address
-from snakescope.zone.avus import Avu, Change, Kind, addition, difference, fit_list, read_avus
+from snakescope.zone.avus import Avu, Change, Kind, addition, difference, fit_list, path_value, read_avus
 from snakescope.zone.checksums import same as same_checksum
 from snakescope.zone.checksums import written
 from snakescope.zone.listing import Listed, list_tree
@@ -221,7 +221,7 @@ def _compare_mark(plan: Plan, avus: Iterable[tuple[str, str, str]] | None) -> No
 
 
 def _crate(plan: Plan) -> str:
-    return f"{plan.root.path}/{METADATA}"
+    return path_value(f"{plan.root.path}/{METADATA}")
 
 
 def _compare_files(plan: Plan, objects: dict[str, Listed]) -> None:
@@ -288,12 +288,17 @@ def settle_avus(plan: Plan, planned: Planned) -> None:
         "crate": _crate(plan),
         "sample": item.sample,
         "step": item.step,
-        "source": fit_list(item.sources) if item.sources else None,
+        "source": fit_list([_told(source) for source in item.sources]) if item.sources else None,
         "sha256": item.sha256,
         "packed_sha256": packed,
         "voxel_size_um": item.voxel_size_um,
     }
     planned.change = difference(planned.have, {plan.avu(name): wanted.get(name) for name in NAMES})
+
+
+def _told(source: str) -> str:
+    """A source as a value; one that does not lie in iRODS has a name in the crate, which is no path from its root."""
+    return path_value(source) if source.startswith("/") else source
 
 
 def _find_gone(
@@ -345,7 +350,7 @@ def pointers(plan: Plan, session: Session, addresses: list[tuple[Address, bool]]
     have = read_avus(session, "/" + "/".join(common[1:]), name)
     found = []
     for address, folder in addresses:
-        change = addition(have.get(address.path, []), name, plan.root.path)
+        change = addition(have.get(address.path, []), name, path_value(plan.root.path))
         if change:
             found.append(Pointer(address, Kind.COLLECTION if folder else Kind.OBJECT, change))
     return found

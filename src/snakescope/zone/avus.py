@@ -11,17 +11,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from xml.etree.ElementTree import ParseError
 
 from irods import exception as failures
-from irods.column import Column, Criterion
 from irods.meta import AVUOperation, iRODSMeta
 from irods.models import Collection, CollectionMeta, DataObject, DataObjectMeta
 
+from snakescope.zone.address import Address
+from snakescope.zone.query import below, equals, is_below, select
 from snakescope.zone.session import Session
 
 LIMIT_BYTES = 2700
-PAGE = 5000
 CUT = "..."
 # Control characters, line and paragraph ends, surrogates and non-characters: stored by servers, unreadable after.
 _UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
@@ -88,6 +87,11 @@ def fit_list(items: Sequence[str], limit: int = LIMIT_BYTES) -> str:
             break
         kept.append(part)
     return "; ".join(kept) + tail if kept else fit(parts[0], limit - len(tail)) + tail
+
+
+def path_value(path: str) -> str:
+    """A logical path as a value: as it is, or as an address where a value, or a list of them, would not tell it."""
+    return path if fit(path) == path and "; " not in path else str(Address(path))
 
 
 def difference(have: Iterable[Avu], wanted: Mapping[str, str | None]) -> Change:
@@ -168,42 +172,3 @@ def _read(session: Session, root: str, name: str, kind: Kind) -> list[tuple[str,
     rows = select(session, (*place, model.name, model.value, model.units), criteria)
     told = (("/".join(row[: len(place)]), Avu(*row[-3:])) for row in rows)
     return [(path, avu) for path, avu in told if avu.name == name and is_below(path, root)]
-
-
-# ---------------------------------------------------------------------------- queries
-
-
-def select(session: Session, columns: Sequence[object], criteria: Sequence[Criterion]) -> list[tuple[str, ...]]:
-    """All rows of a query, read to the end at once: its pages belong to one connection of the session."""
-    try:
-        return _select(session, columns, criteria)
-    except ParseError:
-        with session.tolerant():
-            return _select(session, columns, criteria)
-
-
-def _select(session: Session, columns: Sequence[object], criteria: Sequence[Criterion]) -> list[tuple[str, ...]]:
-    query = session.raw.query(*columns).filter(*criteria).limit(PAGE)
-    if session.address.zone != session.environment.user_zone:
-        query = query.add_keyword("zone", session.address.zone)
-    return [tuple("" if row[column] is None else str(row[column]) for column in columns) for row in query.get_results()]
-
-
-def wild(text: str) -> str:
-    """A pattern that matches a text, and perhaps others: what servers read in different ways is ``_``, any sign."""
-    return re.sub(r"""['"`\\|&]""", "_", text)
-
-
-def equals(column: Column, text: str) -> Criterion:
-    """That a column holds a text, or one that looks like it; which one is to be seen from the answer."""
-    return Criterion("like", column, wild(text))
-
-
-def below(root: str) -> Criterion:
-    """That a collection is `root` or lies below it, or looks like it; see `is_below`."""
-    return Criterion("like", Collection.name, f"{wild(root)}' || like '{wild(root)}/%")
-
-
-def is_below(path: str, root: str) -> bool:
-    """Whether a path is `root` or lies below it."""
-    return path == root or path.startswith(f"{root}/")

@@ -8,27 +8,23 @@ of replicas is held against a count by the server. Knows nothing of images.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from irods import exception as failures
-from irods.api_number import api_number
 from irods.column import Between, Column, Criterion
-from irods.message import STR_PI, GenQuery2Request, GenQueryResponse, iRODSMessage
+from irods.message import STR_PI, GenQuery2Request
 from irods.models import Collection as CollectionModel
 from irods.models import CollectionMeta, DataObject, DataObjectMeta
 from irods.query import Query
 
 from snakescope.errors import EnvironmentUnusableError, InputError, Problem
-from snakescope.zone.avus import is_below, wild
+from snakescope.zone.query import below, call, equals, is_below, is_plain, read, select, wild
 from snakescope.zone.session import Session
 
 PAGE = 50_000
-PAGE_GENQUERY1 = 5_000
 ATTEMPTS = 3
 GOOD = "1"
 GENQUERY2_SINCE = (4, 3, 2)
@@ -36,8 +32,6 @@ GENQUERY2_SINCE = (4, 3, 2)
 DISTINCT_SINCE = (5, 0, 0)
 NOT_SHOWN = "empty, or you have no permission to see what is in it"
 
-# Control characters that the usual parser stops at, or (a carriage return) silently changes.
-_CONTROL = re.compile(rb"[\x01-\x08\x0b-\x1f]")
 _OBJECT = (
     "DATA_ID", "COLL_NAME", "DATA_NAME", "DATA_REPL_NUM", "DATA_REPL_STATUS", "DATA_SIZE", "DATA_CHECKSUM",
     "DATA_MODIFY_TIME",
@@ -208,11 +202,6 @@ def _above(path: str) -> list[str]:
     return ["/".join(parts[:end]) for end in range(2, len(parts))]
 
 
-def _is_plain(path: str) -> bool:
-    """Whether every server reads it in a condition as it is; the others are asked for by a pattern, see `wild`."""
-    return wild(path) == path
-
-
 class _Asked:
     """Questions about one tree, answered by either kind of query."""
 
@@ -279,13 +268,6 @@ class _Asked:
         """The same text in memory once; AVUs repeat a lot."""
         return self._texts.setdefault(text, text)
 
-    def call(self, connection: Any, api: str, message: object, reply: Callable[[Any], Result]) -> Result:
-        """Send one request and read the reply, with the parser that its text needs."""
-        connection.send(iRODSMessage("RODS_API_REQ", msg=message, int_info=api_number[api]))
-        response = connection.recv()
-        with self.session.tolerant() if _CONTROL.search(response.msg) else nullcontext():
-            return reply(response)
-
 
 class _GenQuery2(_Asked):
     def _select(self, columns: Sequence[str], condition: str) -> Iterator[Line]:
@@ -309,7 +291,7 @@ class _GenQuery2(_Asked):
         request = GenQuery2Request()
         request.query_string, request.zone, request.sql_only, request.column_mappings = text, self.zone, 0, 0
         with self.session.raw.pool.get_connection() as connection:
-            found = self.call(connection, "GENQUERY2_AN", request, lambda reply: reply.get_main_message(STR_PI).myStr)
+            found = call(self.session, connection, "GENQUERY2_AN", request, _text)
         return [tuple(line) for line in json.loads(found)]
 
     def _tree(self) -> str:
@@ -331,52 +313,34 @@ class _GenQuery2(_Asked):
         return self._select(_DATA_AVU, self._scope())
 
 
+def _text(reply: Any) -> str:
+    return str(reply.get_main_message(STR_PI).myStr)
+
+
 def _equals(column: str, text: str) -> str:
     """The same condition as the older query's, so that both kinds find, and count, the same."""
-    return f"{column} {'=' if _is_plain(text) else 'like'} '{wild(text)}'"
+    return f"{column} {'=' if is_plain(text) else 'like'} '{wild(text)}'"
 
 
 class _GenQuery1(_Asked):
     def _select(self, columns: Sequence[Column], criteria: Sequence[Criterion]) -> list[Line]:
-        """All lines of one query, over one connection that nothing else uses meanwhile."""
-        return self._read(Query(self.session.raw, *columns), criteria)
-
-    def _read(self, query: Query, criteria: Sequence[Criterion]) -> list[Line]:
-        query = query.filter(*criteria).limit(PAGE_GENQUERY1)
-        if self.zone != self.session.environment.user_zone:
-            query = query.add_keyword("zone", self.zone)
-        lines: list[Line] = []
-        with self.session.raw.pool.get_connection() as connection:
-            while True:
-                try:
-                    page, more = self.call(connection, "GEN_QUERY_AN", query._message(), _lines)
-                except failures.CAT_NO_ROWS_FOUND:
-                    return lines
-                lines += page
-                if more <= 0:
-                    return lines
-                query = query.continue_index(more)
-
-    def _tree(self) -> list[Criterion]:
-        """Condition that finds the tree."""
-        same = "=" if _is_plain(self.path) else "like"
-        return [Criterion(f"{same} '{wild(self.path)}' || like", CollectionModel.name, f"{wild(self.path)}/%")]
+        return select(self.session, columns, criteria)
 
     def _scope(self) -> list[Criterion]:
         if self.is_collection:
-            return self._tree()
+            return [below(self.path)]
         parent, _, name = self.path.rpartition("/")
-        return [_criterion(CollectionModel.name, parent), _criterion(DataObject.name, name)]
+        return [equals(CollectionModel.name, parent), equals(DataObject.name, name)]
 
     def object_lines(self) -> Iterator[Line]:
         yield from self._select(_OBJECT_1, self._scope())
 
     def count_lines(self) -> int:
-        lines = self._read(Query(self.session.raw).count(DataObject.id), self._scope())
+        lines = read(self.session, Query(self.session.raw).count(DataObject.id), self._scope())
         return int(lines[0][0]) if lines else 0
 
     def collection_lines(self) -> Iterator[Line]:
-        scopes = [*([_criterion(CollectionModel.name, name)] for name in _above(self.path)), self._tree()]
+        scopes = [*([equals(CollectionModel.name, name)] for name in _above(self.path)), [below(self.path)]]
         columns = (CollectionModel.id, CollectionModel.name)
         paths = {int(key): path for scope in scopes for key, path in self._select(columns, scope)}
         for path in paths.values():
@@ -410,14 +374,3 @@ class _GenQuery1(_Asked):
             middle = len(ids) // 2
             yield from self._by_halves(columns, scopes, paths, ids[:middle])
             yield from self._by_halves(columns, scopes, paths, ids[middle:])
-
-
-def _criterion(column: Column, text: str) -> Criterion:
-    return Criterion("=" if _is_plain(text) else "like", column, wild(text))
-
-
-def _lines(response: Any) -> tuple[list[Line], int]:
-    """Lines of a page, which comes column by column, and the index of the next page."""
-    page = response.get_main_message(GenQueryResponse)
-    columns = [[cell or "" for cell in column.value] for column in page.SqlResult_PI[: page.attriCnt]]
-    return list(zip(*columns, strict=True)), page.continueInx

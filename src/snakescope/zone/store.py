@@ -29,8 +29,8 @@ from irods.models import Collection, DataObject
 from snakescope.errors import EnvironmentUnusableError, problem
 from snakescope.zone import checksums
 from snakescope.zone.address import Address
-from snakescope.zone.avus import equals, select
 from snakescope.zone.listing import GOOD, Listed
+from snakescope.zone.query import equals, select
 from snakescope.zone.session import Session, connect
 
 BLOCK = 4 * 2**20

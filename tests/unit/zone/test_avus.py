@@ -22,9 +22,10 @@ from snakescope.zone.avus import (
     difference,
     fit,
     fit_list,
+    path_value,
     read_avus,
-    wild,
 )
+from snakescope.zone.query import wild
 from snakescope.zone.session import Session, connect
 
 TEXT = st.text(st.characters(min_codepoint=1, exclude_categories=()), max_size=200)
@@ -62,6 +63,21 @@ def test_a_list_is_cut_between_its_parts(items: list[str], limit: int) -> None:
         head, _, tail = value.rpartition("; ")
         assert tail == f"... ({len(items)} in all)"
         assert whole.startswith(head)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ('/z/it\'s 50% "q" ü {x}', '/z/it\'s 50% "q" ü {x}'),
+        ("/z/a\tb", "irods:///z/a%09b"),
+        ("/z/a\nü 50%", "irods:///z/a%0A%C3%BC%2050%25"),
+        ("/z/ends in a blank ", "irods:///z/ends%20in%20a%20blank%20"),
+        ("/z/a; b", "irods:///z/a%3B%20b"),
+    ],
+)
+def test_a_path_as_a_value_can_be_told_from_every_other(path: str, value: str) -> None:
+    assert path_value(path) == value == fit(value)
+    assert path in (value, Address.parse(value).path if value.startswith("irods:") else value)
 
 
 def test_even_one_part_that_is_too_long_leaves_the_number() -> None:
@@ -213,7 +229,17 @@ def test_values_that_need_the_other_parser_are_read(zone: Zone, session: Session
 
 
 @pytest.mark.irods
+def test_a_carriage_return_in_a_name_is_none_of_the_others(zone: Zone, session: Session) -> None:
+    for name in ("a\rb", "a\nb"):
+        zone.put(f"{zone.home}/{name}", name.encode(), [("p", name, "")])
+    assert read_avus(session, zone.home, "p") == {
+        f"{zone.home}/a\rb": [Avu("p", "a\rb")],
+        f"{zone.home}/a\nb": [Avu("p", "a\nb")],
+    }
+
+
+@pytest.mark.irods
 def test_more_avus_than_a_page_are_all_read(zone: Zone, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snakescope.zone.avus.PAGE", 7)
+    monkeypatch.setattr("snakescope.zone.query.PAGE", 7)
     zone.put(f"{zone.home}/x", b"", [("p", str(index), "") for index in range(50)])
     assert len(read_avus(session, zone.home, "p")[f"{zone.home}/x"]) == 50

@@ -10,6 +10,7 @@ from irods_sites import ODD_NAMES, act_as, session_on
 from irods_zone import Zone
 from snakescope.errors import EnvironmentUnusableError, InputError
 from snakescope.zone import listing as module
+from snakescope.zone import query
 from snakescope.zone.address import Address
 from snakescope.zone.listing import Listing, list_tree
 from snakescope.zone.session import Session, connect
@@ -56,7 +57,7 @@ def test_pages_lose_and_repeat_nothing(
     zone: Zone, session: Session, genquery2: bool, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PAGE", page)
-    monkeypatch.setattr(module, "PAGE_GENQUERY1", page)
+    monkeypatch.setattr(query, "PAGE", page)
     zone.faults.unordered = True
     plan = zone.populate(f"{zone.home}/tree", 40, 3, 7)
     zone.put(f"{zone.home}/tree/many.tif", avus=[("k", str(n), "") for n in range(20)])
@@ -84,7 +85,7 @@ def test_calls_are_few(zone: Zone, session: Session, genquery2: bool, rows_per_c
 def test_pages_of_the_older_query_stay_on_one_connection(
     zone: Zone, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAGE_GENQUERY1", 5)
+    monkeypatch.setattr(query, "PAGE", 5)
     zone.populate(f"{zone.home}/tree", 60, 1, 3)
     with session.raw.pool.get_connection(), session.raw.pool.get_connection():
         pass  # two idle connections, as after a parallel transfer
