@@ -90,6 +90,7 @@ def export(
     ontology: Path | None = None,
     leave_out_sensitive: bool = False,
     bia_crate: bool = False,
+    fetch_raw: bool = False,
     dry_run: bool = False,
     quiet: bool = False,
 ) -> ExportReport:
@@ -107,15 +108,20 @@ def export(
             obo=ontology,
             leave_out_sensitive=leave_out_sensitive,
             bia_crate=bia_crate,
+            keep_staged=opened.config.keep_staged,
+            fetch_raw=fetch_raw,
             dry_run=dry_run,
             progress=progress,
         )
 
 
 def verify(
-    *, study: Path = HERE, rerun: int | None = None, seed: int = 0, quiet: bool = False
+    *, study: Path = HERE, remote: bool = False, rerun: int | None = None, seed: int = 0, quiet: bool = False
 ) -> tuple[Verification, RerunResult | None]:
-    """Check an export against the disk, and rerun some rows; see the modules `verify` and `rerun` of the study."""
+    """Check an export against the disk, and rerun some rows; see the modules `check` and `rerun` of the study.
+
+    With `remote`, raw images that lie in iRODS are compared with what the catalogue says of them.
+    """
     from snakescope.runner.folder import open_study
     from snakescope.runner.progress import counting
     from snakescope.study.verify import check as verifying
@@ -123,7 +129,7 @@ def verify(
 
     root = open_study(study).root
     with counting(quiet=quiet) as progress:
-        found = verifying.verify(root, progress=progress)
+        found = verifying.verify(root, remote=remote, progress=progress)
         return found, rerunning.rerun(root, rerun, seed=seed, progress=progress) if rerun else None
 
 

@@ -209,6 +209,8 @@ def _add_export(commands: Any) -> None:
     told = "leave out sensitive rows and all that was made from them, instead of refusing"
     command.add_argument("--leave-out-sensitive", action="store_true", help=told)
     command.add_argument("--bia-crate", action="store_true", help="write a BIA RO-Crate, too (its profile is in flux)")
+    told = "raw images in iRODS: bring them here first, for the upload (into fetched/; done again, it goes on)"
+    command.add_argument("--fetch-raw", action="store_true", help=told)
     command.add_argument("--dry-run", action="store_true", help="check and count, write nothing")
     command.add_argument("--quiet", action="store_true", help="no progress display")
     _add_json(command)
@@ -222,6 +224,7 @@ def _export(arguments: argparse.Namespace) -> int:
         ontology=arguments.ontology,
         leave_out_sensitive=arguments.leave_out_sensitive,
         bia_crate=arguments.bia_crate,
+        fetch_raw=arguments.fetch_raw,
         dry_run=arguments.dry_run,
         quiet=arguments.quiet or arguments.json,
     )
@@ -236,6 +239,8 @@ def _add_verify(commands: Any) -> None:
     summary = "check an export: every file there, unchanged and listed once; rerun some rows and compare"
     command = _command(commands, "verify", _verify, summary, "snakescope verify --rerun 3")
     _add_study(command)
+    told = "raw images in iRODS: compare size and checksum with what the catalogue says now"
+    command.add_argument("--remote", action="store_true", help=told)
     command.add_argument("--rerun", type=_count, metavar="N", help="run the jobs of N rows again and compare")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="which rows: same seed, same rows")
     command.add_argument("--quiet", action="store_true", help="no progress display")
@@ -246,7 +251,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     from snakescope.study.verify.text import rerun_text, rerun_to_dict, verification_text, verification_to_dict
 
     quiet = arguments.quiet or arguments.json
-    found, rerun = api.verify(study=arguments.study, rerun=arguments.rerun, seed=arguments.seed, quiet=quiet)
+    options = {"remote": arguments.remote, "rerun": arguments.rerun, "seed": arguments.seed}
+    found, rerun = api.verify(study=arguments.study, quiet=quiet, **options)
     if arguments.json:
         _print_json(verification_to_dict(found) | ({"rerun": rerun_to_dict(rerun)} if rerun else {}))
     else:

@@ -15,6 +15,7 @@ JOB_SH = "workflow/job.sh"
 SNAKEFILE = "workflow/Snakefile"
 RESULTS, RECORDS, LOGS, BENCHMARKS, RULES = "results", "records", "logs", "benchmarks", "rules"
 STAGED = "staged"
+FETCHED = "fetched"
 STAGE_RULE = "stage_in"
 
 STATE = ".snakescope"
@@ -62,6 +63,11 @@ def staged(row_id: str) -> str:
 def staged_part(row_id: str) -> str:
     """Path of the folder that holds what is here of a copy on its way."""
     return f"{STAGED}/.part/{row_id}"
+
+
+def fetched(row_id: str) -> str:
+    """Path of the folder that holds the copy of a row's image that was fetched for an upload."""
+    return f"{FETCHED}/{row_id}"
 
 
 def rule_file(pipeline: str, step: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from snakescope import layout
+from snakescope.study import remote
 from snakescope.study.describe import describe_geometry
 from snakescope.study.entries import Entry
 from snakescope.study.inventory import Inventory, StepSurvey
@@ -63,7 +64,8 @@ def _datasets(gathered: Gathered, inventory: Inventory) -> Iterator[Dataset]:
     associations = tuple(sorted(Association(*titles) for titles in raw.associations))
     geometry = describe_geometry(inventory.sheet.rows)
     text = f"Images as acquired. {geometry[:1].upper()}{geometry[1:]}." if geometry else "Images as acquired."
-    yield _named(gathered, Dataset(RAW, "images", "Raw images", text, None, associations, raw.files))
+    named = _named(gathered, Dataset(RAW, "images", "Raw images", text, None, associations, raw.files))
+    yield dataclasses.replace(named, description=_with_places(named.description, inventory, raw.files))
     for step in inventory.steps.values():
         made = inventory.datasets.get(step.name)
         if made is None:
@@ -75,6 +77,13 @@ def _datasets(gathered: Gathered, inventory: Inventory) -> Iterator[Dataset]:
         dataset = Dataset(step.name, _kind(step), name, text, entry, own, made.files)
         yield _named(gathered, dataset)
     yield Dataset(RUN, "images", "Workflow and run record", _run_text(inventory), None, associations, 0)
+
+
+def _with_places(text: str, inventory: Inventory, count: int) -> str:
+    """A description, and where those raw images lie of which no copy is handed on."""
+    found = [file.address for file in inventory.raw_files() if file.by_reference and file.address]
+    stop = "" if text.endswith((".", "!", "?")) else "."
+    return f"{text}{stop} {remote.in_words(found, count)}" if found else text
 
 
 def _run_text(inventory: Inventory) -> str:

@@ -16,12 +16,13 @@ BIA_CRATE = "bia-crate"
 class Checksums:
     """A view: writes the digests that records hold; nothing is read again but folders without a list of their files.
 
-    `unlisted` counts files whose digest nobody has taken yet, `read` the folders that had to be read.
+    `unlisted` counts files whose digest nobody has taken yet, `elsewhere` those that lie in iRODS only and so cannot be
+    checked, `read` the folders that had to be read.
     """
 
     def __init__(self, folder: Path, inventory: Inventory) -> None:
         self.folder, self.root = folder, inventory.root
-        self.unlisted = self.read = 0
+        self.unlisted = self.elsewhere = self.read = 0
         self._out = (folder / NAME).open("w", encoding="utf-8", errors="surrogateescape", newline="\n")
 
     def run_file(self, file: StudyFile) -> None:
@@ -46,7 +47,9 @@ class Checksums:
         self._out.close()
 
     def _write(self, file: StudyFile) -> None:
-        if file.sha256 is None:
+        if file.by_reference:
+            self.elsewhere += 1
+        elif file.sha256 is None:
             self.unlisted += 1
         elif not file.folder:
             self._out.write(sum_line(file.sha256, f"{CRATE}/{file.path}"))

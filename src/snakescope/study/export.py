@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from snakescope import layout
 from snakescope.errors import InputError, Problem, problem
 from snakescope.samples import Sheet
-from snakescope.study import ontologies
+from snakescope.study import ontologies, remote
 from snakescope.study.build import build_study
 from snakescope.study.checksums import Checksums
 from snakescope.study.crate.view import RunCrate
@@ -70,6 +70,8 @@ class ExportReport:
         Sensitive rows left out, and jobs left out because they read one.
     unhashed
         Raw images without a digest: no job has read them, and the sheet gives none.
+    by_reference, by_reference_unhashed
+        Raw images that lie in iRODS and of which no copy is here, and how many of them nobody knows a digest of.
     stray
         Records of rows or steps that are no longer part of the study.
     automatic, fields
@@ -89,6 +91,8 @@ class ExportReport:
     sensitive_rows: int
     left_out: int
     unhashed: int
+    by_reference: int
+    by_reference_unhashed: int
     stray: int
     automatic: int
     fields: int
@@ -105,6 +109,8 @@ def export(
     obo: Path | None = None,
     leave_out_sensitive: bool = False,
     bia_crate: bool = False,
+    keep_staged: bool = True,
+    fetch_raw: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> ExportReport:
@@ -122,8 +128,12 @@ def export(
         Leave out sensitive rows and all that was made from them, instead of refusing to export.
     bia_crate
         Write ``bia-crate/`` too.
+    keep_staged
+        Rows that lie in iRODS: whether copies of them in ``staged/`` stay there, so that they can be handed on.
+    fetch_raw
+        Bring raw images that lie in iRODS, and of which no copy is here, into ``fetched/`` first.
     dry_run
-        Check and count, write nothing.
+        Check and count, write and fetch nothing.
     progress
         Told the name of the pass, what is done and how much there is.
 
@@ -135,8 +145,12 @@ def export(
     started = time.monotonic()
     final = root / FOLDER
     recover(final)
-    gathered, inventory = prepare(root, pipeline, sheet_path, obo, leave_out_sensitive, progress)
+    asked = (root, pipeline, sheet_path, obo, leave_out_sensitive, keep_staged, progress)
+    gathered, inventory = prepare(*asked)
     _refuse_foreign(final)
+    if fetch_raw and inventory.by_reference and not dry_run:
+        remote.fetch(root, [raw.row for raw in inventory.raw.values() if raw.here == raw.address], progress)
+        gathered, inventory = prepare(*asked)
     study = build_study(_folder_name(root), gathered, inventory)
     if not dry_run:
         site = building_site(final)
@@ -156,6 +170,8 @@ def export(
         sensitive_rows=inventory.sensitive_rows,
         left_out=inventory.left_out,
         unhashed=inventory.unhashed,
+        by_reference=inventory.by_reference,
+        by_reference_unhashed=inventory.by_reference_unhashed,
         stray=inventory.stray,
         automatic=automatic,
         fields=len(study.origins),
@@ -171,6 +187,7 @@ def prepare(
     sheet_path: str = layout.SHEET,
     obo: Path | None = None,
     leave_out_sensitive: bool = False,
+    keep_staged: bool = True,
     progress: Progress | None = None,
 ) -> tuple[Gathered, Inventory]:
     """Gather the study and look through its records.
@@ -198,7 +215,7 @@ def prepare(
         spec,
         shared.sheet,
         known,
-        image_facts(root),
+        image_facts(root, keep_staged=keep_staged),
         title_of_pipeline=shared.compiled["title"],
         method_titles=[fact["rembi"]["title"] for fact in facts.values() if "rembi" in fact],
         operations={step: fact["tool"]["edam_operations"] for step, fact in facts.items()},
@@ -212,6 +229,7 @@ def prepare(
         hidden=hidden,
         leave_out=spec.leave_out,
         voxels_of_1_um=spec.voxels_of_1_um,
+        keep_staged=keep_staged,
         progress=progress,
     )
     problems += inventory.problems

@@ -19,11 +19,11 @@ from snakescope.study import identifiers
 from snakescope.study.describe import ordered
 from snakescope.study.model import Author, Correlation, Grant, Link, Organisation, Publication
 from snakescope.study.ontologies import Ontologies
+from snakescope.study.remote import kept_copy
 from snakescope.study.sources import Filler, Gathered
 from snakescope.study.spec import AuthorSpec, StudySpec
 from snakescope.study.subjects import ReadFacts, fill_subjects
 from snakescope.tool.base import parse, read_yaml
-from snakescope.workflow import row_file
 
 MIN_TEXT = 25
 
@@ -157,12 +157,17 @@ def _author(spec: AuthorSpec) -> Author:
     return Author(spec.first_name, spec.last_name, spec.email, spec.orcid, spec.role, organisation)
 
 
-def image_facts(root: Path) -> ReadFacts:
-    """Read what an image says of the microscope; None for one that is not here or cannot be read."""
+def image_facts(root: Path, *, keep_staged: bool = True) -> ReadFacts:
+    """Read what an image says of the microscope; None for one that is not here or cannot be read.
+
+    Of an image that lies in iRODS, a copy that was fetched is read, or with `keep_staged` one that was staged.
+    """
 
     def read(row: Row) -> ImageFacts | None:
         try:
-            return read_acquisition(root / row_file(row), row.scene)
+            copy = kept_copy(root, row, keep_staged=keep_staged) if row.remote else None
+            path = row.path if not row.remote else copy.path if copy else None
+            return read_acquisition(root / path, row.scene) if path else None
         except (InputError, OSError):
             return None
 

@@ -39,7 +39,7 @@ class StudyFile:
     path
         Its name in everything that is handed on: below the root of the run crate, which is the submission's root.
     here
-        Where it lies: relative to the study folder, or absolute.
+        Where it lies: relative to the study folder, absolute, or its address in iRODS.
     dataset
         Key of the one dataset it is part of.
     folder
@@ -56,6 +56,9 @@ class StudyFile:
         Type of the port that wrote it, ``image`` for raw images.
     created_at
         When its job ended, UTC; None for raw images.
+    address, checksum
+        Of an image that was acquired into iRODS: where it lies there, without a user, and what the catalogue says of
+        it, in its own form. None for other files; the checksum also where the catalogue says nothing.
     """
 
     path: str
@@ -71,6 +74,13 @@ class StudyFile:
     type: str = "image"
     port: str | None = None
     created_at: str | None = None
+    address: str | None = None
+    checksum: str | None = None
+
+    @property
+    def by_reference(self) -> bool:
+        """Whether it is told of, and not here to be handed on: it lies in iRODS, and no copy of it is kept."""
+        return self.address is not None and self.here == self.address
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +189,9 @@ class Inventory:
     left_out
         Jobs over other rows too that are left out since they read a sensitive one.
     unhashed
-        Raw images that no job has read and whose digest the sheet does not give.
+        Raw images that are here, that no job has read and whose digest the sheet does not give.
+    by_reference, by_reference_unhashed
+        Raw images that lie in iRODS and of which no copy is here, and how many of them nobody knows a digest of.
     stray
         Records that belong to no row or step of the study.
     hosts
@@ -198,6 +210,8 @@ class Inventory:
     hidden: frozenset[str] = frozenset()
     left_out: int = 0
     unhashed: int = 0
+    by_reference: int = 0
+    by_reference_unhashed: int = 0
     stray: int = 0
     snakemake: set[str] = field(default_factory=set)
     hosts: set[str] = field(default_factory=set)
@@ -217,6 +231,11 @@ class Inventory:
     def sensitive_rows(self) -> int:
         """Sensitive rows, which are left out."""
         return len(self.hidden)
+
+    @property
+    def any_address(self) -> bool:
+        """Whether a raw image was acquired into iRODS."""
+        return any(raw.address for raw in self.raw.values())
 
     @property
     def jobs_done(self) -> int:
@@ -293,7 +312,7 @@ class Inventory:
         port = record.compiled["outputs"][item.port]
         columns = {"sample": record.unit, "output": item.port} | shared
         columns |= record.row_parameters
-        columns |= _image_columns(item)
+        columns |= image_columns(item)
         columns |= {"bytes": _text(item.bytes), "sha256": item.sha256 or "", "created": record.ended_at or ""}
         return StudyFile(
             path=item.path,
@@ -334,18 +353,21 @@ class Inventory:
         cells = {name: text for name, text in raw.row.cells.items() if name not in _NOT_LISTED}
         biosample, specimen, acquisition = self.association_of(raw.row)
         own = {"biosample": biosample, "specimen": specimen, "acquisition": acquisition}
-        columns = {"sample": raw.row.id, **cells, **own, "bytes": _text(raw.bytes), "sha256": raw.sha256 or ""}
-        folder = raw.row.format == "ome-zarr" or raw.row.path.rstrip("/").endswith(".zarr")
+        facts = {name: text for name, text in raw.facts.items() if not cells.get(name)}
+        columns = {"sample": raw.row.id, **cells, **facts, **own}
+        columns |= {"bytes": _text(raw.bytes), "sha256": raw.sha256 or ""}
         return StudyFile(
             path=raw.path,
-            here=row_file(raw.row),
+            here=raw.here,
             dataset=RAW,
-            folder=folder,
+            folder=raw.row.format == "ome-zarr" or row_file(raw.row).rstrip("/").endswith(".zarr"),
             format=raw.row.format,
             bytes=raw.bytes,
             sha256=raw.sha256,
             listing=raw.listing,
             columns=columns,
+            address=raw.address,
+            checksum=raw.checksum,
         )
 
     # ------------------------------------------------------------------ which images a file was made from
@@ -382,13 +404,25 @@ class Inventory:
 
 @dataclass(slots=True)
 class RawImage:
-    """A raw image: its first row, and what records know of the bytes."""
+    """A raw image: its first row, where it lies, and what records know of the bytes.
+
+    Parameters
+    ----------
+    here, address, checksum
+        As of a `StudyFile`.
+    facts
+        What a record tells of the axes and the like, by column.
+    """
 
     path: str
     row: Row
     bytes: int | None
     sha256: str | None
+    here: str
     listing: str | None = None
+    address: str | None = None
+    checksum: str | None = None
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 def made_by(name: str) -> tuple[str, str] | None:
@@ -397,7 +431,8 @@ def made_by(name: str) -> tuple[str, str] | None:
     return (parts[1], parts[2]) if len(parts) == 4 and parts[0] == layout.RESULTS else None
 
 
-def _image_columns(item: FileFacts) -> dict[str, str]:
+def image_columns(item: FileFacts) -> dict[str, str]:
+    """What a record tells of an OME-Zarr, by column of a file list; empty for other files."""
     if item.axes is None:
         return {}
     shape = ",".join(map(str, item.shape or ()))

@@ -14,6 +14,8 @@ from snakescope.study.identifiers import Licence, TermId
 
 RAW = "raw-images"
 RUN = "workflow-run"
+# Column that says where in iRODS an image was acquired to, in file lists and in the sheet that is handed on.
+ADDRESS = "irods_address"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from snakescope.samples import Sheet
 from snakescope.study.build import dataset_origins
 from snakescope.study.export import ExportReport, completeness
 from snakescope.study.model import RAW, RUN
+from snakescope.study.remote import FETCH
 from snakescope.study.sources import Gathered
 
 SHOWN = 20
@@ -79,6 +80,7 @@ def export_text(report: ExportReport) -> str:
     lines += ["", "  " + ", ".join(text for text in told if not text.startswith("0 ") or text.endswith("done"))]
     lines.append(f"  {_share(report.automatic, report.fields)} of {report.fields} fields were filled by themselves")
     lines += [f"  left out: {text}" for text in _left_out(report)]
+    lines += list(_elsewhere(report))
     lines += [f"  note: {text}" for text in report.overruled[:SHOWN]]
     lines += [f"  doubtful: {problem}" for problem in report.warnings[:SHOWN]]
     more = len(report.overruled[SHOWN:]) + len(report.warnings[SHOWN:])
@@ -93,8 +95,18 @@ def _left_out(report: ExportReport) -> Iterator[str]:
         yield f"{report.sensitive_rows} sensitive rows, and {report.left_out} jobs over other rows too that read one"
     if report.unhashed:
         yield f"{report.unhashed} raw images from the checksums, since no job has read them yet"
+    if report.by_reference:
+        yield f"{report.by_reference} raw images from the checksums, since they are not here but in iRODS"
     if report.stray:
         yield f"{report.stray} records of rows or steps that the study no longer has"
+
+
+def _elsewhere(report: ExportReport) -> Iterator[str]:
+    if report.by_reference:
+        yield f"  {report.by_reference} raw images are in iRODS: fetch them before the upload with: {FETCH}"
+    if report.by_reference_unhashed:
+        why = "no job has read them, and the catalogue does not say"
+        yield f"  {report.by_reference_unhashed} of them are told of without a sha256: {why}"
 
 
 def export_to_dict(report: ExportReport) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from snakescope.errors import InputError, Problem, problem
 from snakescope.images import store_axes, unit_problem
 from snakescope.record import FileFacts, JobRecord
 from snakescope.samples import Row
+from snakescope.study import remote
 from snakescope.study.entries import rembi_entry
 from snakescope.study.inventory import (
     IMAGES,
@@ -24,10 +25,12 @@ from snakescope.study.inventory import (
     RawImage,
     StepSurvey,
     StudyFile,
+    image_columns,
     made_by,
 )
 from snakescope.study.model import RAW, RUN
-from snakescope.workflow import Plan
+from snakescope.workflow import Plan, staged_path
+from snakescope.zone.address import SCHEME
 
 # What the archive takes in a file name, and what needs quoting nowhere.
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
@@ -42,6 +45,7 @@ def survey(
     hidden: frozenset[str] = frozenset(),
     leave_out: Iterable[str] = (),
     voxels_of_1_um: bool = False,
+    keep_staged: bool = True,
     progress: Progress | None = None,
 ) -> Inventory:
     """Read every record once: count, check, and learn names and digests.
@@ -60,6 +64,8 @@ def survey(
         Steps whose files are not handed in.
     voxels_of_1_um
         The voxels are really of 1 µm.
+    keep_staged
+        Rows that lie in iRODS: whether copies of them in ``staged/`` stay there, so that they can be handed on.
     progress
         Told the name of the pass, what is done and how much there is.
 
@@ -74,7 +80,7 @@ def survey(
     for name in leave_out:
         if name in steps:
             steps[name].submitted = False
-    _name_raw(found)
+    _name_raw(found, keep_staged)
     _name_shared(found)
     for row in plan.sheet.rows:
         found.problems += _voxel_problems(found, row, voxels_of_1_um)
@@ -100,18 +106,45 @@ def _facts(root: Path, plan: Plan, step: str) -> dict[str, Any]:
     return facts
 
 
-def _name_raw(found: Inventory) -> None:
+def _name_raw(found: Inventory, keep_staged: bool) -> None:
     taken: set[tuple[str, int]] = set()
+    names: dict[str, str] = {}
     for row in found.sheet.rows:
-        if (row.path, row.scene) in taken:
+        try:
+            place = remote.told_address(row.path) if row.remote else row.path
+        except InputError as error:
+            where = f"{found.sheet.where(row)}: path"
+            found.problems += [Problem(where, f"{item.where} {item.message}", item.fix) for item in error.problems]
+            continue
+        if (place, row.scene) in taken:
             where = f"{found.sheet.where(row)}: path"
             found.problems.append(Problem(where, f"{row.path!r}, image {row.scene}, stands in an earlier row too"))
-        taken.add((row.path, row.scene))
-        if row.path not in found.names:
-            suffix = _SUFFIX.search(row.path.rstrip("/"))
-            name = f"raw/{row.id}{suffix[0] if suffix else ''}"
-            found.names[row.path] = name
-            found.raw[name] = RawImage(name, row, row.bytes, row.cell("sha256").lower() or None)
+        taken.add((place, row.scene))
+        if place not in names:
+            raw = _remote_image(found.root, row, place, keep_staged) if place.startswith(SCHEME) else _image(row)
+            names[place] = raw.path
+            found.raw[raw.path] = raw
+        found.names[row.path] = names[place]
+
+
+def _image(row: Row) -> RawImage:
+    suffix = _SUFFIX.search(row.path.rstrip("/"))
+    return RawImage(f"raw/{row.id}{suffix[0] if suffix else ''}", row, row.bytes, _sheet_sha256(row), row.path)
+
+
+def _remote_image(root: Path, row: Row, address: str, keep_staged: bool) -> RawImage:
+    """An image in iRODS: the copy that is kept here, else its address. Of a packed one, the folder in it is told."""
+    name, checksum = f"raw/{Path(staged_path(row)).name}", row.cell("checksum") or None
+    copy = remote.kept_copy(root, row, keep_staged=keep_staged)
+    here = copy.path if copy else address
+    if remote.is_packed(row):
+        return RawImage(name, row, None, None, here, address=address, checksum=checksum)
+    sha256 = (copy.sha256 if copy else None) or _sheet_sha256(row) or remote.sha256_of(checksum)
+    return RawImage(name, row, row.bytes, sha256, here, address=address, checksum=checksum)
+
+
+def _sheet_sha256(row: Row) -> str | None:
+    return row.cell("sha256").lower() or None
 
 
 def _name_shared(found: Inventory) -> None:
@@ -186,6 +219,9 @@ def _learn(found: Inventory, item: FileFacts) -> None:
         raw.bytes = item.bytes if item.bytes is not None else raw.bytes
         raw.sha256 = item.sha256 or raw.sha256
         raw.listing = item.listing or raw.listing
+        if raw.address:
+            raw.checksum = item.checksum or raw.checksum
+            raw.facts = raw.facts or image_columns(item)
     elif name in found.shared and item.sha256:
         file = found.shared[name]
         found.shared[name] = dataclasses.replace(file, bytes=item.bytes, sha256=item.sha256, listing=item.listing)
@@ -209,8 +245,15 @@ def _survey_raw(found: Inventory) -> None:
     for file in found.raw_files():
         raw.add(file)
         raw.associations.add(found.association_of(found.raw[file.path].row))
-        found.unhashed += file.sha256 is None
-        found.problems += _disk_problems(found.root, file, "config/samples.tsv")
+        row = found.raw[file.path].row
+        if file.by_reference:
+            found.by_reference += 1
+            found.by_reference_unhashed += file.sha256 is None
+        else:
+            found.unhashed += file.sha256 is None
+            found.problems += _disk_problems(found.root, file, "config/samples.tsv")
+        if file.address:
+            found.problems += _change_problems(found.root, row, file, found.sheet.where(row))
 
 
 def _count_stray(found: Inventory, jobs: list[tuple[str, str, list[Row]]]) -> int:
@@ -249,10 +292,6 @@ def _source_problems(found: Inventory) -> Iterator[Problem]:
 
 def _disk_problems(root: Path, file: StudyFile, where: str) -> Iterator[Problem]:
     path = root / file.here
-    if file.here.startswith(f"{layout.STAGED}/") and not path.exists():
-        fix = "With keep_staged: true in config/config.yaml a run keeps its copies."
-        yield Problem(where, f"the copy {file.here!r} of an image that lies in iRODS is not there", fix)
-        return
     if file.folder:
         if not path.is_dir():
             yield Problem(where, f"the folder {file.here!r} is not there", "Bring it back, or run again.")
@@ -265,6 +304,19 @@ def _disk_problems(root: Path, file: StudyFile, where: str) -> Iterator[Problem]
         return
     if file.bytes is not None and size != file.bytes:
         yield Problem(where, f"{file.here!r} has {size} bytes; {file.bytes} were recorded", fix)
+
+
+def _change_problems(root: Path, row: Row, file: StudyFile, where: str) -> Iterator[Problem]:
+    """An image in iRODS of which the sheet, or the copy that is here, says something else than the job that read it."""
+    now = row.cell("checksum") or None
+    copy = remote.kept_copy(root, row, keep_staged=True)
+    message = f"{file.address} has changed since a job read it"
+    if remote.differs(file.checksum, now):
+        yield Problem(where, f"{message}: its checksum was {file.checksum}, is {now}", "Run again.")
+    elif row.bytes is not None and file.bytes not in (None, row.bytes) and not remote.is_packed(row):
+        yield Problem(where, f"{message}: it had {file.bytes} bytes, has {row.bytes}", "Collect again, then run again.")
+    elif copy and not file.folder and copy.path == file.here and copy.sha256 not in (None, file.sha256):
+        yield Problem(where, f"{message}: the copy {copy.path!r} has another sha256", "Collect again, then run again.")
 
 
 def _store_problems(root: Path, file: StudyFile, voxels_of_1_um: bool) -> Iterator[Problem]:

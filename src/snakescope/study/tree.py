@@ -11,7 +11,7 @@ from snakescope import layout
 from snakescope.record import digest
 from snakescope.samples import Row, build_sheet, sheet_text
 from snakescope.study.inventory import Inventory, Job, StudyFile
-from snakescope.study.model import RUN, Study
+from snakescope.study.model import ADDRESS, RUN, Study
 
 CRATE = "run-crate"
 README = "README.md"
@@ -51,8 +51,9 @@ class Tree:
             self._link(file)
 
     def raw(self, file: StudyFile) -> None:
-        """Link a raw image."""
-        self._link(file)
+        """Link a raw image, unless it is told of only."""
+        if not file.by_reference:
+            self._link(file)
 
     def job(self, job: Job) -> None:
         """Link what a job made."""
@@ -97,7 +98,8 @@ def copy_workflow(folder: Path, study: Study, inventory: Inventory) -> Iterator[
     sheet = crate / layout.SHEET
     sheet.parent.mkdir(parents=True, exist_ok=True)
     rows = [_renamed(row, inventory) for row in inventory.sheet.rows]
-    sheet.write_text(sheet_text(build_sheet(inventory.sheet.columns, rows)), encoding="utf-8")
+    columns = dict.fromkeys([*inventory.sheet.columns, *([ADDRESS] if inventory.any_address else [])])
+    sheet.write_text(sheet_text(build_sheet(list(columns), rows)), encoding="utf-8")
     yield run_file(crate, layout.SHEET)
 
 
@@ -113,7 +115,17 @@ Images as acquired are in `raw/`, what was made from them in `results/<sample>/<
 `ro-crate-metadata.json` (Provenance Run Crate), for people in `rules/{inventory.plan.compiled["pipeline"]}/` and
 `config/`: the Snakemake workflow that ran, with the sample sheet by the names that the images have here.
 
-Licence: {study.licence.name}
+{_elsewhere(inventory)}Licence: {study.licence.name}
+"""
+
+
+def _elsewhere(inventory: Inventory) -> str:
+    if not inventory.by_reference:
+        return ""
+    some = f"{inventory.by_reference} of the" if inventory.by_reference < len(inventory.raw) else "The"
+    return f"""{some} images as acquired lie in iRODS and not here. Where each is to be fetched from stands in the
+column `{ADDRESS}` of `config/samples.tsv`.
+
 """
 
 
@@ -141,7 +153,8 @@ def _plain_files(folder: Path) -> list[Path]:
 def _renamed(row: Row, inventory: Inventory) -> dict[str, str]:
     cells = dict(row.cells)
     cells["path"] = inventory.raw_path(row)
-    return cells
+    address = inventory.raw[cells["path"]].address
+    return cells | {ADDRESS: address} if address else cells
 
 
 def run_file(crate: Path, name: str) -> StudyFile:

@@ -36,6 +36,12 @@ def same(one: str, other: str) -> bool:
     return _digest(one) == _digest(other)
 
 
+def hexadecimal(checksum: str) -> str:
+    """The digest that a checksum says; one of no known form as it is."""
+    found = _digest(checksum)
+    return found.hex() if isinstance(found, bytes) else found
+
+
 def _digest(checksum: str) -> bytes | str:
     scheme, colon, text = checksum.partition(":")
     try:

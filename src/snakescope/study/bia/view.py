@@ -79,7 +79,8 @@ class BiaCrate:
         Entities(graph, self._study, self._subjects).write()
         graph.close()
         for name, target in sorted(self._links.items()):
-            (self.folder / name).symlink_to(Path("..", CRATE, target))
+            if (self._run_crate / target).exists():  # raw images that lie in iRODS may all be somewhere else
+                (self.folder / name).symlink_to(Path("..", CRATE, target))
 
     def _write(self, file: StudyFile) -> None:
         """List a file of a dataset that is handed on."""

@@ -77,9 +77,10 @@ class Actions:
         values = [self._value(record.step, item) for item in record.parameters if item["value"] is not None]
         results = [self._result(job, index) for index in range(len(job.outputs))]
         names = {
-            item.path: used.path
+            path: used.path
             for item, used in zip(record.inputs, job.inputs, strict=False)
-            if item.path != used.path
+            for path in (item.path, item.here)
+            if path != used.path
         }
         properties = {
             "name": f"{record.step} {record.unit}",

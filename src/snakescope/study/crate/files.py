@@ -10,10 +10,11 @@ from urllib.parse import quote
 
 from snakescope.study.crate.graph import Graph, Ids, refs
 from snakescope.study.crate.plan import Slot, examples
-from snakescope.study.crate.words import media_type, path_id, time
+from snakescope.study.crate.words import local_id, media_type, path_id, time
 from snakescope.study.inventory import StudyFile, Used
 
 _FOLDER = "A folder that is one {}; its sha256 is that of the list that sha256sum prints of its files, sorted by path."
+_REFERENCE = "Lies in iRODS and is not part of this crate."
 _ELSEWHERE = "Not part of this crate; what is known of it."
 
 
@@ -34,7 +35,7 @@ class Files:
         self.parts = Ids(folder, "parts")
 
     def add(self, file: StudyFile, slots: Iterable[Slot], more: Mapping[str, Any] | None = None) -> str:
-        """Write a file or folder that is in the crate; one that was written before is not written again."""
+        """Write a file or folder that is in the crate, or told of by its address; none is written again."""
         if file.path in self._ids:
             return self._ids[file.path]
         type_ = "Dataset" if file.folder else "File"
@@ -44,10 +45,17 @@ class Files:
             "encodingFormat": media_type(file.path, file.format),
             "contentSize": _size(file.bytes),
             "sha256": file.sha256,
+            "contentUrl": file.address,
             "dateModified": time(file.created_at),
             "exampleOfWork": examples(slots, type_),
             "isBasedOn": self._sources(file),
         }
+        if file.by_reference:
+            told = " ".join(filter(None, [_REFERENCE, properties["description"]]))
+            name = local_id("raw", file.path.removeprefix("raw/"))
+            self._graph.add(name, type_, {**properties, "description": told})
+            self._ids[file.path] = name
+            return name
         name = path_id(file.path, folder=file.folder)
         self._graph.add(name, type_, {**properties, **(more or {})})
         self.note(file.path, name)

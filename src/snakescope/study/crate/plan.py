@@ -45,11 +45,16 @@ class Tool:
 
 
 def examples(slots: Iterable[Slot], type_: str) -> Any:
-    """References to parameters that something of this type is an example of."""
+    """References to parameters that something of this type is an example of.
+
+    To the profile a parameter is for files or for folders. Of one that takes both, those of the first kind met are it.
+    """
+    other = {"File": "Dataset", "Dataset": "File"}.get(type_)
     ids = []
     for slot in slots:
-        slot.types.add(type_)
-        ids.append(slot.id)
+        if other not in slot.types:
+            slot.types.add(type_)
+            ids.append(slot.id)
     return refs(ids)
 
 

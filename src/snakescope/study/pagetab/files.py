@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from snakescope.errors import Problem
+from snakescope.study.model import ADDRESS
 from snakescope.study.pagetab.text import Section
 
 ROOT = "run-crate"
@@ -146,7 +147,8 @@ class _List:
             yield Problem(where, f"{path!r} stands in {listed[path]} already; every file stands once")
         else:
             listed[path] = where
-            if not os.path.exists(f"{self.root}/{path}"):  # noqa: PTH110 - a hundred thousand of them
+            elsewhere = row.get(ADDRESS, "").startswith("irods://")  # it is fetched before the upload
+            if not elsewhere and not os.path.exists(f"{self.root}/{path}"):  # noqa: PTH110 - a hundred thousand
                 yield Problem(where, f"{path!r} is not there below {ROOT}/")
         if clean:
             yield from _fact_problems(row, where)

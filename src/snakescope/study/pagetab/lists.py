@@ -15,15 +15,18 @@ from pathlib import Path
 
 from snakescope.errors import InputError, Problem
 from snakescope.study.inventory import Inventory, Job, StudyFile
-from snakescope.study.model import RAW, RUN, Dataset, Study
+from snakescope.study.model import ADDRESS, RAW, RUN, Dataset, Study
 from snakescope.study.pagetab.files import FILES, SOURCE, SOURCES_JOINED_BY, path_problem
 from snakescope.study.pagetab.view import annotation_type
 from snakescope.study.spool import LineFile
 
-TYPE, CREATED = "annotation_type", "annotation_creation_time"
+TYPE, CREATED, CHECKSUM = "annotation_type", "annotation_creation_time", "irods_checksum"
 # Names that the archive's own tools give columns of theirs; a column of the sheet must not be taken for one.
 TAKEN = frozenset(
-    [FILES, SOURCE, TYPE, CREATED, "file", "path", "size", "type", "dataset", "sourceimage", "source image association"]
+    (
+        *(FILES, SOURCE, TYPE, CREATED, ADDRESS, CHECKSUM),
+        *("file", "path", "size", "type", "dataset", "sourceimage", "source image association"),
+    )
 )
 SUFFIX = "_in_sheet"
 SHOWN = 100
@@ -98,21 +101,25 @@ class FileLists:
 
     def _begin(self, dataset: Dataset) -> _List:
         survey = self.inventory.datasets.get(dataset.key)
-        return _List(self.folder, dataset, survey.varying if survey else [])
+        addresses = dataset.key == RAW and self.inventory.any_address
+        return _List(self.folder, dataset, survey.varying if survey else [], addresses=addresses)
 
 
 class _List:
-    """The list of one dataset: its columns, and a file's cells for them."""
+    """The list of one dataset: its columns, and a file's cells for them.
 
-    def __init__(self, folder: Path, dataset: Dataset, varying: list[str]) -> None:
-        self.dataset = dataset
+    With `addresses` each row says where in iRODS the image lies, and what is known of it there.
+    """
+
+    def __init__(self, folder: Path, dataset: Dataset, varying: list[str], *, addresses: bool = False) -> None:
+        self.dataset, self.addresses = dataset, addresses
         self.annotation = dataset.kind == "annotation"
         self.derived = dataset.key not in (RAW, RUN)
         self.type = annotation_type(dataset) if self.annotation else ""
         own = {"created"} if self.annotation else set()
         self.columns = [name for name in varying if name not in own]
         self.columns += [
-            name for name in ("sha256", *(("bytes",) if dataset.key == RUN else ())) if name not in varying
+            name for name in ("sha256", *(("bytes",) if dataset.key == RUN or addresses else ())) if name not in varying
         ]
         self.out = LineFile(folder / dataset.file_list)
         self.out.write("\t".join([FILES, *self._first_columns(), *column_names(self.columns)]))
@@ -122,6 +129,8 @@ class _List:
             yield SOURCE
         if self.annotation:
             yield from (TYPE, CREATED)
+        if self.addresses:
+            yield from (ADDRESS, CHECKSUM)
 
     def cells(self, file: StudyFile) -> Iterator[str]:
         """Cells of a file after its path; empty for what is not known."""
@@ -129,6 +138,8 @@ class _List:
             yield SOURCES_JOINED_BY.join(file.sources)
         if self.annotation:
             yield from (self.type, file.created_at or "")
+        if self.addresses:
+            yield from (file.address or "", file.checksum or "")
         known = file.columns
         for name in self.columns:
             yield known[name] if name in known else _fact(file, name)

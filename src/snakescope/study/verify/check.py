@@ -32,6 +32,8 @@ class Verification:
         Everything that is wrong.
     notes
         What was left out, and why that is right.
+    elsewhere
+        Raw images that lie in iRODS only.
     """
 
     files: int
@@ -39,6 +41,7 @@ class Verification:
     unhashed: int
     problems: list[Problem]
     notes: list[str]
+    elsewhere: int = 0
 
     @property
     def sound(self) -> bool:
@@ -46,7 +49,7 @@ class Verification:
         return not self.problems
 
 
-def verify(root: Path, *, progress: Progress | None = None) -> Verification:
+def verify(root: Path, *, remote: bool = False, progress: Progress | None = None) -> Verification:
     """Check the export of a study: ``study/`` in the study folder.
 
     Every file that ``checksums.sha256`` names is there with its digest; every file on disk stands in the checksums
@@ -56,6 +59,8 @@ def verify(root: Path, *, progress: Progress | None = None) -> Verification:
     ----------
     root
         Study folder.
+    remote
+        Compare raw images that lie in iRODS only with what the catalogue says of them; otherwise they are counted.
     progress
         Told the name of the pass, what is done and how much there is.
 
@@ -67,6 +72,8 @@ def verify(root: Path, *, progress: Progress | None = None) -> Verification:
     ------
     InputError
         If there is no export.
+    EnvironmentUnusableError
+        With `remote`, if a zone cannot be reached.
     """
     folder = root / FOLDER
     if not (folder / CRATE).is_dir() and not (folder / CHECKSUMS).is_file():
@@ -78,7 +85,16 @@ def verify(root: Path, *, progress: Progress | None = None) -> Verification:
     unhashed = len(files.unclaimed)
     if unhashed:
         notes.append(f"{counted(unhashed, 'file')} without a recorded digest: only presence and size were checked")
-    return Verification(files.checked, files.bytes, unhashed, [*files.problems, *crate.problems, *problems], notes)
+    if remote and files.elsewhere:
+        from snakescope.study.verify.remote import check_remote
+
+        more, compared = check_remote(root, files)
+        problems, notes = [*problems, *more], [*notes, *compared]
+    elif files.elsewhere:
+        told = "in iRODS and not here: only what is told was checked (verify --remote asks the catalogue)"
+        notes.append(f"{counted(len(files.elsewhere), 'raw image')} {told}")
+    all_problems = [*files.problems, *crate.problems, *problems]
+    return Verification(files.checked, files.bytes, unhashed, all_problems, notes, len(files.elsewhere))
 
 
 def _silent(_name: str, _done: int, _total: int) -> None:

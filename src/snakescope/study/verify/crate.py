@@ -58,6 +58,7 @@ class _Check:
         self.pending: dict[str, str] = {}
         self.parts: set[str] = set()
         self.other_parts: set[str] = set()
+        self.elsewhere: set[str] = set()
         self.main: str | None = None
         self.shape = Actions()
         self.actions: Counter[tuple[str | None, bool, str | None]] = Counter()
@@ -130,6 +131,8 @@ class _Check:
     def _data(self, id_: str, entity: dict[str, Any], types: list[Any]) -> None:
         """A file or folder of the crate: it is there, and what is said of it is so."""
         name = self._name(id_)
+        if id_.startswith("#"):
+            self._elsewhere(id_, entity)
         if name is None or name == METADATA:
             return
         if not is_plain(name):
@@ -141,6 +144,20 @@ class _Check:
                 self._tell(f"{id_!r} is not there", EXPORT_AGAIN)
         else:
             self._facts(id_, name, entity, types)
+
+    def _elsewhere(self, id_: str, entity: dict[str, Any]) -> None:
+        """An image that lies in iRODS only: its list says the same of it."""
+        name = f"{CRATE}/{entity.get('name')}"
+        told = self.files.elsewhere.get(name)
+        if told is None:
+            if str(entity.get("contentUrl", "")).startswith("irods://"):
+                self._tell(f"{id_!r} tells of an image in iRODS that no file list names so", EXPORT_AGAIN)
+            return
+        self.elsewhere.add(name)
+        size = None if told.bytes is None else str(told.bytes)
+        for key, listed in (("contentUrl", told.address), ("contentSize", size), ("sha256", told.sha256)):
+            if entity.get(key) != listed:
+                self._tell(f"{id_!r} has another {key} than its file list says", EXPORT_AGAIN)
 
     def _facts(self, id_: str, name: str, entity: dict[str, Any], types: list[Any]) -> None:
         item, sha256, size = self.files.found[name], entity.get("sha256"), entity.get("contentSize")
@@ -172,6 +189,8 @@ class _Check:
                 self._tell(
                     f"{name.removeprefix(f'{CRATE}/')!r} is not among the parts (hasPart) of the crate", EXPORT_AGAIN
                 )
+        for name in sorted(self.files.elsewhere.keys() - self.elsewhere - self.files.troubled):
+            self._tell(f"nothing tells of the image {name.removeprefix(f'{CRATE}/')!r} in iRODS", EXPORT_AGAIN)
         for (instrument, failed, end), count in self.actions.items():
             if self.main is None or instrument != self.main:  # that one is the run as a whole
                 self.crate.ends[failed, end] += count

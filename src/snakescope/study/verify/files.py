@@ -22,6 +22,8 @@ _BRING_BACK = "Bring it back from where it was, or run and export again."
 _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)", re.DOTALL)
 _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 _TOLD_STEP = 100
+# Columns that say of an image where in iRODS it lies, and what is known of it there.
+ADDRESS, CATALOGUE = "irods_address", "irods_checksum"
 
 Line = tuple[str, str]
 
@@ -38,6 +40,19 @@ class Item:
     folder: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """An image that is listed and lies in iRODS only; None for what its list does not say.
+
+    `checksum` is the catalogue's, in its own form.
+    """
+
+    address: str
+    bytes: int | None
+    sha256: str | None
+    checksum: str | None
+
+
 @dataclass
 class Files:
     """The files of an export while they are checked. Names are relative to ``study/``.
@@ -50,6 +65,8 @@ class Files:
         Told what is done.
     listed
         File list that names a file, by file.
+    elsewhere
+        What lies in iRODS: first all files that are listed with an address, after the check those that are not here.
     found
         What is there.
     troubled
@@ -65,6 +82,7 @@ class Files:
     folder: Path
     progress: Callable[[str, int, int], None]
     listed: dict[str, str] = field(default_factory=dict)
+    elsewhere: dict[str, Elsewhere] = field(default_factory=dict)
     found: dict[str, Item] = field(default_factory=dict)
     troubled: set[str] = field(default_factory=set)
     unclaimed: set[str] = field(default_factory=set)
@@ -73,6 +91,7 @@ class Files:
     bytes: int = 0
     has_checksums: bool = True
     _lines: int = 0
+    _absent: set[str] = field(default_factory=set)
 
     def check(self) -> None:
         """Check all lists, lines and files."""
@@ -83,6 +102,7 @@ class Files:
         for item in self.listed:
             if item not in self.found and item not in self.troubled:
                 self._check_item(item, [])
+        self.elsewhere = {name: told for name, told in self.elsewhere.items() if name in self._absent}
         self._walk(self.folder, "")
         self.progress("checking files", self._lines, self._lines)
 
@@ -108,9 +128,14 @@ class Files:
         if not lists:
             self.problems.append(Problem(FOLDER, "there are no file lists (file_list_*.tsv)", EXPORT_AGAIN))
         for path in lists:
+            header: list[str] = []
             with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
                 for number, line in enumerate(file, 1):
-                    self._read_row(path.name, number, line.rstrip("\r\n").split("\t", 1)[0])
+                    cells = line.rstrip("\r\n").split("\t")
+                    header = header or cells
+                    self._read_row(path.name, number, cells[0])
+                    if number > 1 and ADDRESS in header:
+                        self._read_address(f"{CRATE}/{cells[0]}", dict(zip(header, cells, strict=False)))
         inside = [name for name in self.listed if any(above in self.listed for above in _above(name))]
         for name in inside:
             where = f"{FOLDER}/{self.listed.pop(name)}"
@@ -129,6 +154,15 @@ class Files:
             self.problems.append(Problem(where, f"{cell!r} stands in {other} already; expected it once"))
         else:
             self.listed[name] = list_
+
+    def _read_address(self, name: str, row: dict[str, str]) -> None:
+        """Remember of a listed image where in iRODS it lies."""
+        if name in self.listed and row[ADDRESS].startswith("irods://"):
+            size = row.get("bytes", "")
+            self.elsewhere[name] = Elsewhere(
+                row[ADDRESS], int(size) if size.isdecimal() else None, row.get("sha256") or None,
+                row.get(CATALOGUE) or None,
+            )  # fmt: skip
 
     # ------------------------------------------------------------------ checksums
 
@@ -165,7 +199,9 @@ class Files:
     def _check_item(self, name: str, lines: list[Line]) -> None:
         path = self.folder / name
         try:
-            if not os.path.lexists(path):
+            if name in self.elsewhere and not lines and not os.path.lexists(path):
+                self._absent.add(name)
+            elif not os.path.lexists(path):
                 self.report(name, "is not there", _BRING_BACK)
             elif not path.exists():
                 target = os.readlink(path)  # noqa: PTH115 - as it is written

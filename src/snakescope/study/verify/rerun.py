@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snakescope import __version__, layout
-from snakescope.errors import InputError, Problem, problem
+from snakescope.errors import InputError, Problem, SnakescopeError, problem
 from snakescope.record import FileFacts, JobRecord, digest, read_record, read_records, reason
 from snakescope.samples import read_sheet
 from snakescope.study.verify.compare import distance
@@ -28,6 +28,8 @@ from snakescope.tool.base import read_yaml
 
 Progress = Callable[[str, int, int], None]
 FOLDER = f"{layout.STATE}/rerun"
+# To a zone, for an image that is staged once more.
+CONNECTIONS = 4
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,8 @@ class _Session:
         self.not_rerun: list[Problem] = []
         self.versions: Counter[str] = Counter()
         self.digests: dict[Path, str] = {}
+        self.staged: dict[str, Path | str] = {}
+        self.unreachable: str | None = None
 
     def result(self, rows: tuple[str, ...]) -> RerunResult:
         return RerunResult(
@@ -160,8 +164,9 @@ class _Session:
         )
 
     def clean(self) -> None:
-        """Remove the folder that jobs ran in, unless one of them is kept."""
+        """Remove what was staged, and the folder that jobs ran in, unless one of them is kept."""
         folder = self.root / FOLDER
+        shutil.rmtree(folder / layout.STAGED, ignore_errors=True)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -171,7 +176,7 @@ class _Session:
         try:
             self._check_inputs(record)
             environment = environment_of(record, self.root)
-            work = _Work.make(self.root, record)
+            work = _Work.make(self.root, record, {item.here: self._place(item) for item in record.inputs})
         except (NotHereError, OSError) as error:
             self.counts["not_rerun"] += 1
             self.not_rerun.append(Problem(where, str(error)))
@@ -195,12 +200,44 @@ class _Session:
         if bad:
             raise NotHereError(bad[0] + (f" (and so for {len(bad) - 1} more)" if len(bad) > 1 else ""))
 
+    def _place(self, item: FileFacts) -> Path:
+        """Where an input is read now."""
+        again = self.staged.get(item.path)
+        return again if isinstance(again, Path) else self.root / expand_home(item.here)
+
+    def _stage(self, item: FileFacts) -> str | None:
+        """Stage an image that lies in iRODS once more, unless its copy was kept; say what stands in the way."""
+        if item.staged is None or (self.root / item.staged).exists():
+            return None
+        if item.path not in self.staged:
+            self.staged[item.path] = self._staged(item.path, Path(item.staged))
+        again = self.staged[item.path]
+        return f"its input {item.path!r} cannot be staged again: {again}" if isinstance(again, str) else None
+
+    def _staged(self, address: str, place: Path) -> Path | str:
+        """The copy that an upload was made of, else a new one; text where there can be none."""
+        from snakescope.zone.stage import SOURCE, stage
+
+        fetched = self.root / layout.fetched(place.parent.name)
+        if (fetched / place.name).exists() and _first_line(fetched / SOURCE) == address:
+            return fetched / place.name
+        if self.unreachable:
+            return self.unreachable
+        folder = self.root / FOLDER / layout.STAGED / place.parent.name
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            return stage(address, folder, place.name, connections=CONNECTIONS).path
+        except InputError as error:
+            return str(error)
+        except SnakescopeError as error:  # nobody waits for a zone twice
+            self.unreachable = str(error)
+            return self.unreachable
+
     def _input_problem(self, item: FileFacts) -> str | None:
-        path = self.root / expand_home(item.here)
-        if not path.exists() and item.staged:
-            return f"its input {item.path!r} lies in iRODS; of {item.staged!r}, as it was staged, no copy was kept"
-        if not path.exists():
-            return f"its input {item.path!r} is not there"
+        problem = self._stage(item)
+        path = self._place(item)
+        if problem or not path.exists():
+            return problem or f"its input {item.path!r} is not there"
         recorded = item.sha256 or self._digest_elsewhere(item)
         if recorded is None:
             return f"no digest of its input {item.path!r} was recorded, so nobody can say whether it is the same"
@@ -295,8 +332,8 @@ class _Work:
     argv: tuple[str, ...]
 
     @classmethod
-    def make(cls, root: Path, record: JobRecord) -> _Work:
-        """Make the folder with links to the inputs and room for the outputs.
+    def make(cls, root: Path, record: JobRecord, places: Mapping[str, Path]) -> _Work:
+        """Make the folder with links to the inputs, which lie at `places` by recorded path, and room for the outputs.
 
         Raises
         ------
@@ -306,6 +343,7 @@ class _Work:
         argv = tuple(expand_home(word) for word in record.argv)
         inputs = [expand_home(item.here) for item in record.inputs]
         inputs += _programs(root, argv, record)
+        expanded = {expand_home(path): place for path, place in places.items()}
         upwards = max((_upwards(path) for path in inputs), default=0)
         (root / FOLDER).mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{record.step}-{record.unit[:100]}-", dir=root / FOLDER))
@@ -313,7 +351,7 @@ class _Work:
         try:
             work.place.mkdir(parents=True)
             for path in dict.fromkeys(inputs):
-                work.link(root, path)
+                work.link(path, expanded.get(path, root / path))
             for item in record.outputs:
                 work._inside(item.path).parent.mkdir(parents=True, exist_ok=True)
         except (NotHereError, OSError):
@@ -321,14 +359,14 @@ class _Work:
             raise
         return work
 
-    def link(self, root: Path, path: str) -> None:
+    def link(self, path: str, target: Path) -> None:
         """Put an input where the job looks for it; absolute ones are there already."""
         if Path(path).is_absolute():
             return
         place = self._inside(path)
         if not os.path.lexists(place):
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(Path(os.path.abspath(root / path)))  # noqa: PTH100 - links are kept
+            place.symlink_to(Path(os.path.abspath(target)))  # noqa: PTH100 - links are kept
 
     def _inside(self, path: str) -> Path:
         place = Path(os.path.normpath(self.place / path))
@@ -382,6 +420,13 @@ def _programs(root: Path, argv: Sequence[str], record: JobRecord) -> Iterator[st
         if word == script and expected and digest(root / word) != expected:
             raise NotHereError(f"its program {word!r} is no longer what ran")
         yield word
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, ValueError):
+        return None
 
 
 def _upwards(path: str) -> int:
