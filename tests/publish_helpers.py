@@ -8,10 +8,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from irods_zone import Zone
-from snakescope.record import digest, files_of, sum_line
+from snakescope import api
+from snakescope.publish.publish import PublishReport
+from snakescope.record import digest, files_of, folder_digest, sum_line
 from snakescope.samples import build_sheet, sheet_text
+from snakescope.study.verify.files import parse_line
 
 # The calls that only ask: queries, logging in, hints, and what the client needs to say who it is.
 ASKING = {702, 10221, 110000, 10215, 801, 703, 704}
@@ -67,7 +71,7 @@ class Export:
             for name in names:
                 self.write(f"{store}/{name}", f"{row} {name}")
             self.write(f"results/{row}/measure/table.csv", self.tables[row])
-            self._record(row, store)
+            self.record(row, store)
         self.write_sheet()
         self.export()
 
@@ -76,7 +80,8 @@ class Export:
         rows = [{"id": row, "path": self.paths[row], "voxel_size_um": "0.3,0.1,0.1"} for row in self.ids]
         self.write("config/samples.tsv", sheet_text(build_sheet(["id", "path", "voxel_size_um"], rows)))
 
-    def _record(self, row: str, store: str) -> None:
+    def record(self, row: str, store: str) -> None:
+        """Write the record of the step that made an image."""
         output: dict[str, object] = {
             "port": "labels",
             "path": store,
@@ -170,7 +175,8 @@ def avus_below(zone: Zone, root: str) -> dict[str, list[tuple[str, str, str]]]:
     """AVUs of everything at and below a collection."""
     sql = "select coll_name from r_coll_main where substr(coll_name || '/', 1, ?) = ?"
     paths = [path for (path,) in zone.catalogue.rows(sql, len(root) + 1, f"{root}/")]
-    paths += [f"{root}/{name}" for name in objects(zone, root)]
+    sql = "select distinct coll_name || '/' || data_name from r_data_main join r_coll_main using(coll_id)"
+    paths += [path for (path,) in zone.catalogue.rows(sql) if path.startswith(f"{root}/")]
     return {path[len(root) :]: zone.avus(path) for path in paths}
 
 
@@ -204,3 +210,65 @@ def assert_published(zone: Zone, export: Export, root: str) -> None:
     for name in found:
         if ".zarr/" not in name:
             assert ("snakescope.sha256", sha256(expected[name]), "") in told[f"/{name}"]
+
+
+def assert_no_false_claims(zone: Zone, root: str) -> None:
+    """Whatever happened: what AVUs, the collection and its lists tell of bytes is true."""
+    found, told = good_objects(zone, root), avus_below(zone, root)
+    for path, avus in told.items():
+        values = {name: value for name, value, _ in avus}
+        if "snakescope.sha256" in values:
+            folder = {name: text for name, text in found.items() if f"/{name}".startswith(f"{path}/")}
+            inside = {name[len(path) :]: sha256(text) for name, text in folder.items()}
+            have = folder_digest(inside) if inside else sha256(found[path[1:]])
+            assert values["snakescope.sha256"] == have, path
+    run = {value for name, value, _ in told.get("", []) if name == "snakescope.run"} - {"unfinished"}
+    if run:
+        assert run == {sha256(found["ro-crate-metadata.json"])}
+        lines = found["checksums.sha256"].decode().splitlines()
+        listed = dict(filter(None, map(parse_line, lines)))
+        assert len(listed) == len(lines)
+        assert listed.items() <= {name: sha256(text) for name, text in found.items()}.items()
+
+
+def good_objects(zone: Zone, root: str) -> dict[str, bytes]:
+    """As `objects`, without those that have no good replica."""
+    sql = (
+        "select coll_name || '/' || data_name, data_path from r_data_main join r_coll_main using(coll_id) "
+        "where data_is_dirty = '1' and substr(coll_name || '/', 1, ?) = ?"
+    )
+    rows = zone.catalogue.rows(sql, len(root) + 1, f"{root}/")
+    return {path[len(root) + 1 :]: Path(file).read_bytes() for path, file in rows}
+
+
+# ---------------------------------------------------------------------------- publishing
+
+
+def target(zone: Zone, collection: str = "lab") -> str:
+    """Address of a collection to publish into."""
+    return f"irods://{quote(f'{zone.home}/{collection}')}"
+
+
+def root_of(zone: Zone, collection: str = "lab") -> str:
+    """Path of the published study."""
+    return f"{zone.home}/{collection}/tiny"
+
+
+def publish(zone: Zone, export: Export, collection: str = "lab", **options: bool) -> PublishReport:
+    """Publish."""
+    return api.publish(target(zone, collection), study=export.root, quiet=True, **options)
+
+
+def changes(zone: Zone) -> list[int]:
+    """Calls that are more than asking."""
+    return [call.api for call in zone.calls if call.api not in ASKING]
+
+
+def settle(zone: Zone, export: Export, collection: str) -> None:
+    """Publish what is left: everything is there then, and a further time changes nothing."""
+    assert publish(zone, export, collection).failed == []
+    assert_published(zone, export, root_of(zone, collection))
+    assert_no_false_claims(zone, root_of(zone, collection))
+    zone.calls.clear()
+    publish(zone, export, collection)
+    assert changes(zone) == []

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 import tifffile
+from numpy.typing import NDArray
 
 from integration_helpers import snakescope
 from irods_zone import Zone
@@ -113,7 +115,7 @@ def avus(series: str, name: str) -> list[tuple[str, str, str]]:
     return [("quality", "good", ""), ("sample", series, ""), ("mgs.imaging.stack", name, "1")]
 
 
-def ome_tiff(pixels: object, voxel_size_um: tuple[float, float, float]) -> bytes:
+def ome_tiff(pixels: NDArray[Any], voxel_size_um: tuple[float, float, float]) -> bytes:
     stream = io.BytesIO()
     sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", voxel_size_um, strict=True)}
     units = {f"{name}Unit": "µm" for name in sizes}
@@ -238,9 +240,8 @@ def test_a_series_is_analysed_alike_whether_tiff_or_zarr(journey: Journey, tmp_p
 
 def test_every_published_object_is_the_file_that_was_made(journey: Journey) -> None:
     there = objects(journey.zone, journey.root)
-    listed = dict(
-        reversed(line.split("  ", 1)) for line in there.pop("checksums.sha256").decode().splitlines()
-    )  # fmt: skip
+    lines = [line.split("  ", 1) for line in there.pop("checksums.sha256").decode().splitlines()]
+    listed = {name: digest for digest, name in lines}
     assert listed.keys() == there.keys()
     assert {name: sha256(content) for name, content in there.items()} == listed
     results = {name for name in there if name.startswith("results/")}

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
-import os
-import random
-import signal
 import subprocess
-import sys
-import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -25,27 +18,27 @@ from integration_helpers import snakescope
 from irods_zone import Code, Zone
 from irods_zone import objects as served
 from publish_helpers import (
-    ASKING,
     HOSTILE,
     ODD_FILES,
     Export,
     assert_published,
     avus_below,
     catalogue,
+    changes,
     objects,
+    publish,
+    root_of,
     sha256,
+    target,
 )
 from snakescope import api
 from snakescope.catalog.omero_quay import read_assays
-from snakescope.errors import EnvironmentUnusableError, InputError
+from snakescope.errors import InputError
 from snakescope.publish import plan as planning
-from snakescope.publish.publish import PublishReport
 from snakescope.samples import build_sheet, sheet_text
 from snakescope.zone import store
 
 pytestmark = pytest.mark.irods
-SOAK = bool(os.environ.get("SNAKESCOPE_SOAK"))
-TIMES = 40 if SOAK else 4
 PREFIX = "snakescope."
 
 
@@ -64,29 +57,6 @@ def zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zone]:
 def export(tmp_path: Path) -> Export:
     """An exported study with two rows."""
     return Export(tmp_path / "tiny")
-
-
-@pytest.fixture
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connect anew at once."""
-    monkeypatch.setattr(store, "PAUSE_S", 0.01)
-
-
-def target(zone: Zone, collection: str = "lab") -> str:
-    return f"irods://{quote(f'{zone.home}/{collection}')}"
-
-
-def root_of(zone: Zone, collection: str = "lab") -> str:
-    return f"{zone.home}/{collection}/tiny"
-
-
-def publish(zone: Zone, export: Export, collection: str = "lab", **options: bool) -> PublishReport:
-    return api.publish(target(zone, collection), study=export.root, quiet=True, **options)
-
-
-def changes(zone: Zone) -> list[int]:
-    """Calls that are more than asking."""
-    return [call.api for call in zone.calls if call.api not in ASKING]
 
 
 # ---------------------------------------------------------------------------- what comes there
@@ -261,7 +231,7 @@ def test_unreadable_foreign_avus_do_no_harm(zone: Zone, export: Export) -> None:
 def test_files_of_somebody_else_are_not_replaced(zone: Zone, export: Export) -> None:
     zone.put(f"{root_of(zone)}/README.md", b"somebody wrote this")
     before = catalogue(zone)
-    with pytest.raises(InputError, match=r"tiny/README.md: is there with other content"):
+    with pytest.raises(InputError, match=r"tiny/README.md: is no part of the study or has other content"):
         publish(zone, export)
     assert catalogue(zone) == before
 
@@ -514,93 +484,6 @@ def test_what_is_refused_is_told_and_the_rest_is_done(zone: Zone, export: Export
     zone.set_replica(f"{root_of(zone)}/results/r0/measure/table.csv", status="0")
     assert publish(zone, export).failed == []
     assert_published(zone, export, root_of(zone))
-
-
-def traffic(zone: Zone, export: Export) -> int:
-    """Bytes that publishing takes, both ways."""
-    zone.make_collection(f"{zone.home}/measured")
-    huge = 10**12
-    zone.faults.drop_after(huge)
-    publish(zone, export, "measured")
-    left = zone.faults._budget
-    zone.faults.clear()
-    assert left is not None
-    return huge - left
-
-
-@pytest.mark.usefixtures("no_pause")
-@pytest.mark.parametrize("attempts", [1, 5], ids=["giving up", "trying again"])
-def test_connections_that_drop_at_a_random_byte_lose_nothing(
-    zone: Zone, export: Export, monkeypatch: pytest.MonkeyPatch, attempts: int
-) -> None:
-    monkeypatch.setattr(store, "ATTEMPTS", attempts)
-    total, chance, ended = traffic(zone, export), random.Random(attempts), 0
-    for index in range(TIMES):
-        collection = f"lab{index}"
-        zone.make_collection(f"{zone.home}/{collection}")
-        zone.faults.drop_after(chance.randrange(total))
-        try:
-            assert publish(zone, export, collection).failed == []
-            assert_published(zone, export, root_of(zone, collection))
-        except EnvironmentUnusableError:
-            ended += 1
-        if zone.faults.dropped != index + 1:
-            zone.faults.clear()  # a few bytes less than last time
-            zone.faults.dropped = index + 1
-        assert publish(zone, export, collection).failed == []
-        assert_published(zone, export, root_of(zone, collection))
-        zone.calls.clear()
-        publish(zone, export, collection)
-        assert changes(zone) == []
-    assert ended or attempts > 1
-
-
-@pytest.mark.usefixtures("no_pause")
-@pytest.mark.parametrize("crash", [False, True], ids=["stopped", "crashed"])
-def test_a_server_that_is_restarted_loses_nothing(
-    zone: Zone, export: Export, monkeypatch: pytest.MonkeyPatch, crash: bool
-) -> None:
-    monkeypatch.setattr(store, "ATTEMPTS", 3)
-    chance = random.Random(7)
-    for index in range(TIMES):
-        collection = f"lab{index}"
-        zone.make_collection(f"{zone.home}/{collection}")
-        restart = threading.Timer(chance.uniform(0.02, 0.4), zone.restart, kwargs={"crash": crash})
-        restart.start()
-        with contextlib.suppress(EnvironmentUnusableError):
-            if not publish(zone, export, collection).failed:
-                assert_published(zone, export, root_of(zone, collection))
-        restart.join()
-        report = publish(zone, export, collection)
-        if report.failed:
-            assert crash, report.failed
-            assert {item.message.partition(":")[0] for item in report.failed} == {"is locked"}
-            for item in report.failed:  # what an administrator does then
-                zone.set_replica(item.where.removeprefix("irods://"), status="0")
-            assert publish(zone, export, collection).failed == []
-        assert_published(zone, export, root_of(zone, collection))
-
-
-def test_killed_at_a_random_moment_and_run_again_it_finishes(zone: Zone, export: Export) -> None:
-    command = [sys.executable, "-m", "snakescope.cli", "publish", "--quiet"]
-    chance, killed = random.Random(3), 0
-    started = time.monotonic()
-    zone.make_collection(f"{zone.home}/timed")
-    subprocess.run([*command, target(zone, "timed")], cwd=export.root, check=True, capture_output=True)
-    usual = time.monotonic() - started
-    for index in range(TIMES):
-        collection = f"lab{index}"
-        zone.make_collection(f"{zone.home}/{collection}")
-        running = subprocess.Popen(
-            [*command, target(zone, collection)], cwd=export.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        time.sleep(chance.uniform(0.5, 1.0) * usual)
-        running.send_signal(signal.SIGKILL)
-        running.communicate()
-        killed += running.returncode == -signal.SIGKILL
-        assert publish(zone, export, collection).failed == []
-        assert_published(zone, export, root_of(zone, collection))
-    assert killed
 
 
 def test_a_query_that_is_refused_is_told(zone: Zone, export: Export) -> None:

@@ -109,7 +109,7 @@ class Server:
             )
             self._agents[number] = (agent, thread)
             self.most_open = max(self.most_open, len(self._agents))
-        thread.start()
+            thread.start()  # within the lock: who finds an agent may wait for its thread
 
     def _serve(self, number: int, agent: Agent) -> None:
         try:

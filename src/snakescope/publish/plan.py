@@ -26,6 +26,10 @@ PACKED = ".zip"
 # What is annotated, after the prefix. Each object has the same names, so that what is void goes away.
 NAMES = ("study", "title", "run", "crate", "sample", "step", "source", "sha256", "packed_sha256", "voxel_size_um")
 RESULTS = "results"
+# What an object says of its content, and of the crate that tells of it: not true while it is written anew.
+CLAIMS = ("run", "crate", "source", "sha256", "packed_sha256", "voxel_size_um")
+# What the study's collection says as its run before all is there.
+UNFINISHED = "unfinished"
 SHOWN = 50
 # A reader who finds these finds all that they tell of: they are put last.
 LAST = (METADATA, CHECKSUMS)
@@ -53,15 +57,24 @@ class Upload:
 
 @dataclass(slots=True)
 class Planned:
-    """An item with its place in the zone, its files, and what is to change in its AVUs."""
+    """An item with its place in the zone, its files, and what is to change in its AVUs.
+
+    `stale` are objects in a folder that is one image which are no part of it: whoever reads it would take them for one.
+    """
 
     item: Item
     path: str
     kind: Kind
     uploads: list[Upload]
     packed: bool = False
+    stale: list[str] = field(default_factory=list)
     have: tuple[Avu, ...] = ()
     change: Change = field(default_factory=Change)
+
+    @property
+    def annotates(self) -> bool:
+        """Whether its AVUs are written: they are withdrawn while its content is."""
+        return bool(self.change or self.stale) or any(upload.act is Act.REPLACE for upload in self.uploads)
 
 
 @dataclass(slots=True)
@@ -81,8 +94,8 @@ class Plan:
     ----------
     root
         The collection of the study.
-    mark
-        What is to change in the AVUs of that collection.
+    mark_have
+        AVUs of that collection.
     collections
         Those that are still to be made, the highest first.
     gone
@@ -97,7 +110,7 @@ class Plan:
     root: Address
     prefix: str
     items: list[Planned]
-    mark: Change = field(default_factory=Change)
+    mark_have: tuple[Avu, ...] = ()
     collections: list[str] = field(default_factory=list)
     pointers: list[Pointer] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
@@ -108,6 +121,23 @@ class Plan:
     def avu(self, name: str) -> str:
         """Full name of an AVU."""
         return f"{self.prefix}{name}"
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the study's collection says that it is a study's."""
+        return self.avu("study") in {avu.name for avu in self.mark_have}
+
+    def mark(self, *, whole: bool) -> Change:
+        """What is to change in the AVUs of the study's collection: when all is there, or before."""
+        told = {"study": self.content.name, "title": self.content.title, "run": UNFINISHED}
+        if whole:
+            told |= {"run": self.content.run, "crate": _crate(self)}
+        return difference(self.mark_have, {self.avu(name): told.get(name) for name in NAMES})
+
+    def withdrawal(self, planned: Planned) -> Change:
+        """What an item claims of its content, to be taken back before that is written."""
+        names = {self.avu(name) for name in CLAIMS}
+        return Change(remove=tuple(sorted(avu for avu in planned.have if avu.name in names)))
 
 
 def beside(content: Content) -> Address:
@@ -180,13 +210,12 @@ def compare(plan: Plan, session: Session) -> None:
         plan.checksums_held, plan.checksums_have = held(there), tuple(Avu(*avu) for avu in there.avus)
     _compare_mark(plan, collections.get(root))
     _compare_files(plan, objects)
-    marked = root in collections and plan.avu("study") in {name for name, _, _ in collections[root]}
-    if not marked:
+    _find_others(plan, objects, collections)
+    if not plan.is_marked:
         _refuse_foreign(plan)
     _compare_avus(plan, {path: each.avus for path, each in objects.items()} | collections)
     needed = {root} | {parent for each in plan.items for up in each.uploads for parent in _parents(up.path, root)}
     plan.collections = sorted(needed - collections.keys(), key=lambda path: (path.count("/"), path))
-    _find_gone(plan, objects, collections)
 
 
 def _listed(session: Session, root: str) -> tuple[dict[str, Listed], dict[str, tuple[tuple[str, str, str], ...]]]:
@@ -208,16 +237,14 @@ def _parents(path: str, root: str) -> Iterator[str]:
 
 def _compare_mark(plan: Plan, avus: Iterable[tuple[str, str, str]] | None) -> None:
     """What the study's collection has to tell; another title means another study."""
-    have = [Avu(*avu) for avu in avus or ()]
-    content = plan.content
-    wanted = {"study": content.name, "title": content.title, "run": content.run, "crate": _crate(plan)}
-    plan.mark = difference(have, {plan.avu(name): wanted.get(name) for name in NAMES})
-    titles = [avu.value for avu in have if avu.name == plan.avu("title")]
-    fitting = [avu.value for avu in plan.mark.add if avu.name == plan.avu("title")]
+    plan.mark_have = tuple(Avu(*avu) for avu in avus or ())
+    name = plan.avu("title")
+    titles = [avu.value for avu in plan.mark_have if avu.name == name]
+    fitting = [avu.value for avu in plan.mark(whole=True).add if avu.name == name]
     if titles and fitting:
         where, message = str(plan.root), f"holds the study {titles[0]!r}; this one is {fitting[0]!r}"
         fix = "Publish into another collection. If only the title has changed, change it there first: "
-        raise problem(where, message, f"{fix}imeta set -C COLLECTION {plan.avu('title')} TITLE")
+        raise problem(where, message, f"{fix}imeta set -C COLLECTION {name} TITLE")
 
 
 def _crate(plan: Plan) -> str:
@@ -265,8 +292,9 @@ def _sha256(source: Source) -> str:
 def _refuse_foreign(plan: Plan) -> None:
     """Files at places of ours that nobody says to be ours are not replaced."""
     found = [up.path for each in plan.items for up in each.uploads if up.act is Act.REPLACE]
+    found += [path for each in plan.items for path in each.stale]
     if found:
-        message = "is there with other content, and was not published from a study"
+        message = "is no part of the study or has other content, and was not published from a study"
         fix = "Publish into another collection, or move it away."
         problems = [Problem(str(plan.root.at(path)), message, fix) for path in found[:SHOWN]]
         more = len(found) - SHOWN
@@ -301,21 +329,24 @@ def _told(source: str) -> str:
     return path_value(source) if source.startswith("/") else source
 
 
-def _find_gone(
+def _find_others(
     plan: Plan, objects: dict[str, Listed], collections: dict[str, tuple[tuple[str, str, str], ...]]
 ) -> None:
-    """Objects that were published and are not planned, and a count of those that are somebody else's."""
+    """Objects that are not planned: in our images, published before and gone, or somebody else's, which are counted."""
     root, mine = plan.root.path, (plan.avu("study"), plan.content.name)
     ours = {path for path, avus in collections.items() if path != root and mine in {avu[:2] for avu in avus}}
     planned = {upload.path for each in plan.items for upload in each.uploads} | {f"{root}/{CHECKSUMS}"}
-    kept = {each.path for each in plan.items}
+    images = {each.path: each for each in plan.items if each.kind is Kind.COLLECTION}
     gone: dict[str, None] = {}
     for path, listed in objects.items():
         if path in planned:
             continue
-        image = next((parent for parent in _parents(path, root) if parent in ours), None)
-        if image or mine in {avu[:2] for avu in listed.avus}:
-            gone[path if image is None or image in kept else f"{image}/"] = None
+        above = list(_parents(path, root))
+        kept, image = (next((parent for parent in above if parent in some), None) for some in (images, ours))
+        if kept:
+            images[kept].stale.append(path)
+        elif image or mine in {avu[:2] for avu in listed.avus}:
+            gone[f"{image}/" if image else path] = None
         else:
             plan.others += 1
     plan.gone = list(gone)

@@ -1,7 +1,8 @@
 """``snakescope publish``: put a study into a zone, annotate it, and check it. Done twice, the second time does nothing.
 
-The order makes a crash harmless: the collection says first whose it is; then come the files, then their AVUs; then the
-crate and the list of checksums, which tell of all the others; the sources last.
+The order makes a crash harmless: the collection says first whose it is, and that it is unfinished; then come the files,
+then their AVUs; then the crate and the list of checksums, which tell of all the others; then the collection says which
+run it holds; the sources last. What is written anew takes back first what it says of its content.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from snakescope.publish.plan import (
     settle_avus,
 )
 from snakescope.zone.address import Address
-from snakescope.zone.avus import Kind, annotate, fit
+from snakescope.zone.avus import Kind, after, annotate, fit
 from snakescope.zone.session import Session, connect
-from snakescope.zone.store import confirm, in_parallel, make_collection, put, told
+from snakescope.zone.store import confirm, in_parallel, make_collection, put, remove, told
 
 Progress = Callable[[str, int, int], None]
 PACKED_IMAGES = (".zip", ".tar", ".tgz", ".tar.gz")
@@ -83,6 +84,8 @@ class PublishReport:
         AVUs that are void and that we may not remove, as ``path: name``.
     sources, sources_refused
         Sources in iRODS that were told where their results lie, and those that could not be, with the reason.
+    removed
+        Objects in an image that are no longer part of it; they are in the trash of the zone.
     gone
         Objects, and images with a slash at their end, that were published and are no longer part of the study. They
         are left as they are.
@@ -105,6 +108,7 @@ class PublishReport:
     kept: list[str] = field(default_factory=list)
     sources: int = 0
     sources_refused: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     others: int = 0
     failed: list[Problem] = field(default_factory=list)
@@ -204,7 +208,10 @@ def _count_plan(plan: Plan, found: Sequence[Pointer], report: PublishReport) -> 
     report.put, report.replaced = acts[Act.PUT], acts[Act.REPLACE] + acts[Act.ASK]
     report.same = acts[Act.SAME]
     report.put_bytes = sum(_size(each) for each in items if each.uploads[0].act is not Act.SAME or not each.packed)
-    report.annotated = sum(bool(each.change) for each in items) + bool(plan.mark)
+    report.annotated = sum(each.annotates for each in items)
+    report.removed = [path for each in items for path in each.stale]
+    anew = report.removed or any(each.act is Act.REPLACE for each in uploads)
+    report.annotated += bool(plan.mark(whole=True) or anew)
     report.sources = len(found)
 
 
@@ -233,13 +240,16 @@ class _Publisher:
     def __init__(self, plan: Plan, report: PublishReport, progress: Progress | None) -> None:
         self.plan, self.report, self._progress = plan, report, progress
         self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._broken: set[str] = set()
+        self._unfinished = False
 
     def publish(self, found: Sequence[Pointer]) -> None:
         """Do all that is planned."""
         plan = self.plan
         self._make_collections(path for path in plan.collections if path == plan.root.path)
-        self._mark()
+        if not plan.is_marked:
+            self._in_root(self._begin)
         self._make_collections(path for path in plan.collections if path != plan.root.path)
         first = [each for each in plan.items if each.item.path not in LAST]
         last = [each for each in plan.items if each.item.path in LAST]
@@ -250,17 +260,48 @@ class _Publisher:
             final = checksums(plan)
             self._put_all([final])
             self.report.rows = [_row(each) for each in (*plan.items, final)]
-            self._tell_sources(found)
         else:
             self.report.rows = [_row(each) for each in plan.items]
+        if not self.report.failed:
+            self._in_root(self._end)
+            self._tell_sources(found)
 
-    def _mark(self) -> None:
-        root, mark = self.plan.root, self.plan.mark
-        if not mark:
-            return
-        for _, why in in_parallel(root, [Pointer(root, Kind.COLLECTION, mark)], _point):
-            raise problem(root, f"cannot be annotated: {why}")
-        self.report.annotated += 1
+    def _lock_of(self, path: str) -> threading.Lock:
+        with self._lock:
+            return self._locks[path]
+
+    def _in_root(self, do: Callable[[Session], None]) -> None:
+        """Say something in the AVUs of the study's collection."""
+        for _, why in in_parallel(self.plan.root, [do], lambda session, each: each(session)):
+            raise problem(self.plan.root, f"cannot be annotated: {why}")
+
+    def _begin(self, session: Session) -> None:
+        """Say whose the collection is, and that not all is there; once, by whoever comes first."""
+        with self._lock_of(self.plan.root.path):
+            if not self._unfinished:
+                self._mark(session, whole=False)
+                self._unfinished = True
+
+    def _end(self, session: Session) -> None:
+        change = self.plan.mark(whole=True)
+        self.report.annotated += bool(change) or self._unfinished
+        self._mark(session, whole=True)
+
+    def _mark(self, session: Session, *, whole: bool) -> None:
+        plan = self.plan
+        change = plan.mark(whole=whole)
+        done = annotate(session, plan.root.path, Kind.COLLECTION, change)
+        self.report.kept += [f"{plan.root.path}: {avu.name}" for avu in done.kept if whole]
+        plan.mark_have = after(plan.mark_have, change)
+
+    def _withdraw(self, session: Session, planned: Planned) -> None:
+        """Take back what an item, and the collection, say of a content that is about to be another."""
+        with self._lock_of(planned.path):
+            change = self.plan.withdrawal(planned)
+            if change:
+                self._begin(session)
+                annotate(session, planned.path, planned.kind, change)
+                planned.have = after(planned.have, change)
 
     def _make_collections(self, paths: Iterable[str]) -> None:
         """Make collections, those of one depth at once; each has its parent then."""
@@ -276,6 +317,10 @@ class _Publisher:
 
     def _put_all(self, items: Sequence[Planned]) -> None:
         """Put the files of some items, and then annotate those that are whole."""
+        stale = [(each, path) for each in items for path in each.stale]
+        for (each, path), why in in_parallel(self.plan.root, stale, self._remove, progress=self._pass("removing")):
+            self._broken.add(each.path)
+            self._fail(path, why)
         uploads = [(each, upload) for each in items for upload in each.uploads]
         self.report.same += sum(upload.act is Act.SAME for _, upload in uploads)
         wanted = [pair for pair in uploads if pair[1].act is not Act.SAME]
@@ -290,13 +335,21 @@ class _Publisher:
         for each, why in in_parallel(self.plan.root, changed, self._annotate, progress=self._pass("annotating")):
             self._fail(each.path, why)
 
+    def _remove(self, session: Session, pair: tuple[Planned, str]) -> None:
+        planned, path = pair
+        self._withdraw(session, planned)
+        remove(session, path)
+        with self._lock:
+            self.report.removed.append(path)
+
     def _put(self, session: Session, pair: tuple[Planned, Upload]) -> None:
-        _, upload = pair
+        planned, upload = pair
         there = upload.held if upload.act is Act.ASK else None
         if there is not None and confirm(session, upload.path, there, upload.source, upload.sha256):
             with self._lock:
                 self.report.same += 1
             return
+        self._withdraw(session, planned)
         upload.sha256, size = put(session, upload.path, upload.source, upload.sha256)
         with self._lock:
             self.report.put_bytes += size

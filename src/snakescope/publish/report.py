@@ -22,6 +22,9 @@ def publish_text(report: PublishReport) -> str:
         f"{report.same} there already; {report.annotated} {would}annotated"
     )
     lines += [f"  {text}" for text in _notes(report)]
+    lines += _some(
+        f"no longer part of their image, {'to be ' if report.dry_run else ''}moved to the trash", report.removed
+    )
     lines += _some("no longer part of the study, left as they are", report.gone)
     lines += _some("sources could not be told where their results lie", report.sources_refused)
     lines += _some("void AVUs that you may not remove", report.kept)

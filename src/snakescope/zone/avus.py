@@ -111,6 +111,11 @@ def addition(have: Iterable[Avu], name: str, value: str) -> Change:
     return Change() if avu in set(have) else Change(add=(avu,))
 
 
+def after(have: Iterable[Avu], change: Change) -> tuple[Avu, ...]:
+    """What is there when a change is made."""
+    return tuple(sorted((set(have) - set(change.remove)) | set(change.add)))
+
+
 def annotate(session: Session, path: str, kind: Kind, change: Change) -> Annotated:
     """Make a change, in one call if the server lets us, else one by one: first what is new, then what goes.
 

@@ -330,6 +330,15 @@ def make_collection(session: Session, path: str) -> None:
         connection.recv()
 
 
+def remove(session: Session, path: str) -> None:
+    """Move an object into the trash of the zone; one that is not there has been moved before."""
+    try:
+        session.raw.data_objects.unlink(path)
+    except failures.iRODSException:
+        if look(session, path) is not None:
+            raise
+
+
 # ---------------------------------------------------------------------------- over several sessions
 
 
