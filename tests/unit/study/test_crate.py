@@ -19,6 +19,7 @@ import third_party
 from snakescope.study import identifiers
 from snakescope.study.crate import terms
 from snakescope.study.crate.graph import Graph, Ids
+from snakescope.study.crate.plan import Slot, examples
 from snakescope.study.crate.view import CRATE, RunCrate
 from snakescope.study.crate.words import Scrub, container, media_type, path_id, value
 from snakescope.study.inventory import Inventory, StudyFile
@@ -216,6 +217,8 @@ class Records:
 
     def put(self, out: Path, file: StudyFile) -> None:
         """Link a file into the crate, as an export does."""
+        if file.by_reference:
+            return
         target = out / CRATE / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(self.root.resolve() / file.here)
@@ -370,6 +373,28 @@ def test_hostile_texts_and_names_are_valid(tmp_path: Path) -> None:
     values = [item["value"] for item in crate.of_type("PropertyValue") if item["name"] in ("word", "sigma_um")]
     assert values == [ugly, ugly]
     assert "envs/%C2%B5%20%7Be%7D%20100%25%20%231.yaml" in crate.by_id
+
+
+def test_raw_images_that_lie_in_irods_are_valid(tmp_path: Path) -> None:
+    records = Records(tmp_path / "study", raw="irods:///z/raw%20%C2%B5%25/it's%20{}.tif")
+    records.all_done()
+    crate = records.crate(tmp_path / "out")
+    sound(crate)
+    assert third_party.run_crate(crate.folder) == []
+    raw = crate["#raw-r0.tif"]
+    assert (raw["@type"], raw["name"], raw["sha256"]) == ("File", "raw/r0.tif", SHA)
+    assert raw["contentUrl"] == "irods:///z/raw%20%C2%B5%25/it%27s%20r0.tif"
+    assert ids(crate["#job/blur/r0"]["object"])[0] == "#raw-r0.tif"
+    assert ids(crate["results/r0/blur/image.ome.zarr/"]["isBasedOn"]) == ["#raw-r0.tif"]
+    assert not [name for name in ids(crate["./"]["hasPart"]) if "raw" in name]
+    assert crate["#job/blur/r0"]["description"] == "prog --in raw/r0.tif"
+
+
+@pytest.mark.parametrize("kinds", [("File", "Dataset"), ("Dataset", "File")])
+def test_a_parameter_is_for_files_or_folders_whichever_came_first(kinds: tuple[str, str]) -> None:
+    slot = Slot("#input-a", "a", "An input")
+    assert [examples([slot], kind) for kind in (*kinds, kinds[0])] == [{"@id": "#input-a"}, None, {"@id": "#input-a"}]
+    assert slot.types == {kinds[0]}
 
 
 # ---------------------------------------------------------------------- what is told

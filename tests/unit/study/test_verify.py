@@ -650,3 +650,66 @@ def test_people_read_counts_and_the_first_problems() -> None:
     assert verification_text(Verification(1, 999, 0, [], [])) == (
         "The export is sound: 1 file read (999 bytes), all as exported."
     )
+
+
+# ---------------------------------------------------------------------------- images that lie in iRODS only
+
+RAW_KEY = "raw-images"
+AWAY = {"@id": "#raw-b.tif", "@type": "File", "name": "raw/b.tif", "contentUrl": "irods:///z/b.tif",
+        "contentSize": "5", "sha256": hashlib.sha256(b"raw b").hexdigest()}  # fmt: skip
+
+
+@pytest.fixture
+def away(study: Study) -> Study:
+    """The same with one raw image in iRODS: told of in its list and in the crate, and not here."""
+    cells = f"irods:///z/b.tif\tx\t{AWAY['contentSize']}\t{AWAY['sha256']}"
+    header = "Files\tirods_address\tsample\tbytes\tsha256"
+    study.rows(RAW_KEY, lambda _: f"{header}\nraw/a.tif\t\tx\t\t\nraw/b.tif\t{cells}\n")
+    study.lines(lambda text: "".join(line for line in text.splitlines(True) if not line.endswith("raw/b.tif\n")))
+    away_crate(study)
+    (study.crate / "raw/b.tif").unlink()
+    return study
+
+
+def away_crate(study: Study, **changes: str | None) -> None:
+    """Write the crate with the image as it is told of, some of it changed or (None) left out."""
+    told = {key: text for key, text in {**AWAY, **changes}.items() if text is not None}
+
+    def change(entities: dict[str, dict[str, Any]]) -> None:
+        entities.pop("raw/b.tif", None)
+        entities["./"]["hasPart"] = [part for part in entities["./"]["hasPart"] if part["@id"] != "raw/b.tif"]
+        if told.get("@id"):
+            entities[str(told["@id"])] = told
+
+    if not (study.crate / "raw/b.tif").is_symlink():  # which the entities before the change tell of
+        study.link("raw/b.tif", str(study.root / "data/b.tif"))
+    study.edit_crate(change)
+
+
+def test_an_image_in_irods_is_counted_and_not_missing(away: Study) -> None:
+    result = away.verify()
+    assert (result.problems, result.elsewhere) == ([], 1)
+    assert "1 raw image in iRODS and not here: only what is told was checked" in " ".join(result.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"sha256": "0" * 64}, "'#raw-b.tif' has another sha256 than its file list says"),
+        ({"sha256": None}, "'#raw-b.tif' has another sha256 than its file list says"),
+        ({"contentSize": "6"}, "'#raw-b.tif' has another contentSize than its file list says"),
+        ({"contentUrl": "irods:///z/c.tif"}, "'#raw-b.tif' has another contentUrl than its file list says"),
+        ({"@id": None}, "nothing tells of the image 'raw/b.tif' in iRODS"),
+    ],
+)
+def test_the_crate_says_of_an_image_in_irods_what_its_list_says(
+    away: Study, changes: dict[str, str | None], told: str
+) -> None:
+    away_crate(away, **changes)
+    (away.crate / "raw/b.tif").unlink()
+    assert told in only(away)
+
+
+def test_an_image_in_irods_that_no_list_names_is_told(away: Study) -> None:
+    away.rows(RAW_KEY, lambda text: "".join(line for line in text.splitlines(True) if not line.startswith("raw/b")))
+    assert "'#raw-b.tif' tells of an image in iRODS that no file list names so" in only(away)
