@@ -19,7 +19,7 @@ from snakescope import api
 from snakescope.catalog import CollectReport, irods_headers, irods_tree
 from snakescope.cli import main
 from snakescope.errors import EnvironmentUnusableError, InputError
-from snakescope.samples import Row, read_sheet
+from snakescope.samples import Row, build_sheet, read_sheet, write_sheet
 from snakescope.zone.address import Address
 
 # A connection that is lost at its login is left unclosed by the client.
@@ -284,6 +284,87 @@ def test_an_avu_that_changed_changes_its_column(zone: Zone, root: str, study: Pa
     zone.catalogue.execute("update r_meta_main set meta_attr_value = 'two' where meta_attr_name = 'sample'")
     report = collect(root, study)
     assert [(change.column, change.old, change.new) for change in report.changes] == [("sample", "one", "two")]
+
+
+def remove_avu(zone: Zone, path: str, name: str) -> None:
+    """Take an AVU away from one object or collection."""
+    collection, _, own = path.rpartition("/")
+    zone.catalogue.execute(
+        "delete from r_objt_metamap where meta_id in (select meta_id from r_meta_main where meta_attr_name = ?) and "
+        "object_id in (select data_id from r_data_main join r_coll_main using(coll_id) where coll_name = ? and "
+        "data_name = ? union select coll_id from r_coll_main where coll_name = ?)",
+        *(name, collection, own, path),
+    )
+
+
+def changes_of(report: CollectReport) -> list[tuple[str, str, str, str]]:
+    return sorted((change.id, change.column, change.old, change.new) for change in report.changes)
+
+
+def edit(study: Path, row: str, **cells: str) -> None:
+    sheet = read_sheet(study / "config/samples.tsv")
+    changed = [{**each.cells, **(cells if each.id == row else {})} for each in sheet.rows]
+    write_sheet(study / "config/samples.tsv", build_sheet([*dict.fromkeys([*sheet.columns, *cells])], changed))
+
+
+def test_an_avu_that_is_gone_empties_its_cell_and_is_told(zone: Zone, root: str, study: Path) -> None:
+    for name in ("a", "b", "c"):
+        zone.put(f"{root}/{name}.tif", tiff_bytes(), [("sample", name, "")] if name != "c" else [])
+    zone.add_avu(root, "study_title", "of all")
+    collect(root, study)
+    edit(study, "c", sample="typed by hand", mine="x")
+    assert rows(study)["a"].cell("from_avus") == "sample; study_title"
+    remove_avu(zone, f"{root}/a.tif", "sample")
+    assert changes_of(collect(root, study)) == [("a", "sample", "a", "")]
+    assert {name: row.cell("sample") for name, row in rows(study).items()} == {"a": "", "b": "b", "c": "typed by hand"}
+    remove_avu(zone, root, "study_title")
+    remove_avu(zone, f"{root}/b.tif", "sample")
+    told = [("a", "study_title", "of all", ""), ("b", "sample", "b", ""), ("b", "study_title", "of all", "")]
+    assert changes_of(collect(root, study)) == [*told, ("c", "study_title", "of all", "")]
+    assert {name: row.cell("sample") for name, row in rows(study).items()} == {"a": "", "b": "", "c": "typed by hand"}
+    assert rows(study)["c"].cell("mine") == "x"
+    report = collect(root, study)
+    assert (changes_of(report), report.disagreements, len(report.unchanged)) == ([], [], 3)
+
+
+def test_a_fact_whose_avu_is_gone_is_told_until_its_cell_is_emptied(zone: Zone, root: str, study: Path) -> None:
+    zone.put(f"{root}/a.tif", tiff_bytes(), [("snakescope.voxel_size_um", "0.5,0.2,0.2", "")])
+    collect(root, study)
+    remove_avu(zone, f"{root}/a.tif", "snakescope.voxel_size_um")
+    for _ in range(2):
+        report = collect(root, study)
+        assert rows(study)["a"].voxel_size_um == (0.5, 0.2, 0.2)
+        assert "'0.5,0.2,0.2', as an AVU did that is not there any more" in report.disagreements[0].message
+    edit(study, "a", voxel_size_um="")
+    collect(root, study)
+    assert rows(study)["a"].voxel_size_um == (0.3, 0.1, 0.1), "as the file says"
+    assert collect(root, study).disagreements == []
+
+
+def test_a_fact_corrected_by_hand_is_not_the_avu_s_any_more(zone: Zone, root: str, study: Path) -> None:
+    zone.put(f"{root}/a.tif", tiff_bytes(), [("snakescope.voxel_size_um", "0.5,0.2,0.2", "")])
+    collect(root, study)
+    edit(study, "a", voxel_size_um="0.9,0.2,0.2")
+    assert "its AVU says '0.5,0.2,0.2'" in collect(root, study).disagreements[0].message
+    remove_avu(zone, f"{root}/a.tif", "snakescope.voxel_size_um")
+    assert collect(root, study).disagreements == []
+    assert rows(study)["a"].voxel_size_um == (0.9, 0.2, 0.2)
+
+
+def test_an_avu_that_is_there_but_not_taken_or_sent_keeps_its_cell(
+    zone: Zone, root: str, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone.put(f"{root}/a.tif", tiff_bytes(), [("sample", "one", ""), ("odd one", "x", "")])
+    collect(root, study, all_avus=True)
+    assert changes_of(collect(root, study)) == []
+    monkeypatch.setenv("PYTHON_IRODSCLIENT_REPORTED_SERVER_VERSION", "(4, 2, 12)")
+    zone.add_avu(f"{root}/a.tif", "long", "ä" * 2000)
+    report = collect(root, study)
+    assert (changes_of(report), len(findings(report, "unread"))) == ([], 1)
+    assert (rows(study)["a"].cell("sample"), rows(study)["a"].cell("avu_odd_one")) == ("one", "x")
+    remove_avu(zone, f"{root}/a.tif", "long")
+    remove_avu(zone, f"{root}/a.tif", "odd one")
+    assert changes_of(collect(root, study)) == [("a", "avu_odd_one", "x", "")]
 
 
 def test_a_voxel_size_written_by_hand_stays(zone: Zone, root: str, study: Path) -> None:

@@ -23,7 +23,7 @@ from snakescope.samples.cells import UNFIT
 from snakescope.tool.base import Model, parse, read_yaml
 
 FILE = "config/avu_map.yaml"
-OWNED = ("id", "path", "format", "scene", "bytes", "sha256", "checksum", "modified_at", "scene_name")
+OWNED = ("id", "path", "format", "scene", "bytes", "sha256", "checksum", "modified_at", "scene_name", "from_avus")
 FOREIGN = "avu_"
 SEPARATOR = "; "
 PREFIX = "snakescope."

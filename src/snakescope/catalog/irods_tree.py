@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from snakescope.catalog.avu_map import PREFIX, Mapped, Mapper, read_avu_map
+from snakescope.catalog.avu_map import FOREIGN, PREFIX, Mapped, Mapper, column_name, read_avu_map
 from snakescope.catalog.consistency import find_problems
 from snakescope.catalog.filters import Since, Where
 from snakescope.catalog.irods_found import Found, Item, find_items
 from snakescope.catalog.irods_headers import read_all
 from snakescope.catalog.irods_report import ZoneFindings
-from snakescope.catalog.merge import Image, file_of, merge
+from snakescope.catalog.merge import FROM_AVUS, Image, file_of, merge
 from snakescope.catalog.names import shown, split_suffix
 from snakescope.catalog.patterns import compile_pattern
 from snakescope.catalog.proposal import Reading, find_naming, name_series, read_names
@@ -96,7 +96,7 @@ def collect_irods(
     mapper = Mapper(read_avu_map(study), all_avus=all_avus, prefix=prefix)
     old = read_sheet(sheet) if sheet and sheet.exists() else None
     listing = _list(address)
-    tree = _Tree(address, listing, mapper)
+    tree = _Tree(address, listing, mapper, old.columns if old else ())
     found = find_items(listing, include=include, exclude=exclude, is_result=tree.is_result)
     items = _filter(found, tree, conditions, earliest)
     described = [_Described(tree, item) for item in sorted(items, key=lambda item: natural_key(item.relative))]
@@ -135,8 +135,8 @@ def _list(address: Address) -> Listing:
 class _Tree:
     """The listing with the AVUs of its collections mapped once each."""
 
-    def __init__(self, address: Address, listing: Listing, mapper: Mapper) -> None:
-        self.address, self.listing, self.mapper = address, listing, mapper
+    def __init__(self, address: Address, listing: Listing, mapper: Mapper, columns: Collection[str] = ()) -> None:
+        self.address, self.listing, self.mapper, self.columns = address, listing, mapper, columns
         self._mapped: dict[str, Mapped] = {}
         self._results: dict[str, bool] = {}
 
@@ -175,13 +175,16 @@ class _Described:
     tree: _Tree
     item: Item
     mapped: Mapped = field(init=False)
+    foreign: set[str] = field(init=False)
     facts: list[dict[str, str]] = field(default_factory=list)
     unknown: str | None = None
 
     def __post_init__(self) -> None:
         self.mapped = self.tree.mapper.columns(self.tree.avus(self.item))
         cells = dict(self.mapped.cells)
+        self.foreign = set(self.mapped.foreign)
         for above in self.tree.mapped_above(self.item.path):
+            self.foreign |= above.foreign
             for column, text in above.cells.items():
                 cells.setdefault(column, text)
         self.mapped.cells = cells
@@ -190,6 +193,14 @@ class _Described:
     def uri(self) -> str:
         """Address, as the sheet has it."""
         return str(self.tree.address.at(self.item.path))
+
+    @cached_property
+    def untold(self) -> frozenset[str]:
+        """Columns whose AVU is there but not taken, or cannot be sent."""
+        unread = {path for path, _ in self.tree.listing.unread}
+        if unread.intersection((self.item.path, *self.tree.above(self.item.path))):
+            return frozenset(self.tree.columns)
+        return frozenset(FOREIGN + column_name(name) for name in self.foreign)
 
     @cached_property
     def state(self) -> dict[str, str]:
@@ -250,7 +261,7 @@ def _read_headers(
         rows = known.get(each.uri, [])
         if all(each.mapped.cells.get(name) for name in _NEEDED):
             each.facts = [{"scene": "0", "format": each.item.format or ""}]
-        elif rows and all(_is_same(row, each.state) for row in rows):
+        elif rows and all(_is_same(row, each.state) and not _is_emptied(row, each) for row in rows):
             each.facts = [{"scene": str(row.scene), "scene_name": row.cell("scene_name")} for row in rows]
         elif not each.item.readable:
             each.unknown = (
@@ -276,6 +287,12 @@ def _is_same(row: Row, state: Mapping[str, str]) -> bool:
     return same and all(row.cell(name) for name in _NEEDED)
 
 
+def _is_emptied(row: Row, each: _Described) -> bool:
+    """Whether somebody emptied a cell with a fact that an AVU once told: then the header is to be asked."""
+    told = set(row.cell(FROM_AVUS).split("; ")) & _FACTS
+    return any(not row.cell(name) and name not in each.mapped.cells for name in told)
+
+
 def _images(
     each: _Described, reading: Reading | None, series: Mapping[str, str], found: Found, checked: dict[Facts, Pairs]
 ) -> Iterator[Image]:
@@ -297,7 +314,7 @@ def _images(
         each.mapped.refused += refused
         sources = dict.fromkeys(told, "its AVU says")
         kept = {key: text for key, text in cells.items() if text or key == "checksum"}
-        yield Image(each.uri, int(facts["scene"]), label, kept, sources)
+        yield Image(each.uri, int(facts["scene"]), label, kept, sources, each.untold)
     if each.unknown:
         found.unknown.append((shown(name), each.unknown))
 

@@ -18,6 +18,9 @@ _CONTENT = ("format", "axes", "shape", "dtype", "sha256")
 # What the disk or the catalogue knows better than anyone.
 _STATE = ("bytes", "checksum", "modified_at")
 _SAME = 1e-4
+# Which cells of a row were taken from AVUs, so that those of an AVU that is gone can be told from those typed by hand.
+FROM_AVUS = "from_avus"
+_JOINED_BY = "; "
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ class Image:
     cells
         Cells of its row but for `id`; an unknown one may be missing. An empty `checksum` empties the sheet's.
     sources
-        Who says what a cell says, where it is neither the file nor its name.
+        Who says what a cell says, where it is neither the file nor its name: the AVUs of iRODS.
+    untold
+        Columns of which nothing is known this time; what AVUs once said in them stays.
     """
 
     file: str
@@ -53,6 +58,7 @@ class Image:
     label: str
     cells: Mapping[str, str]
     sources: Mapping[str, str] = field(default_factory=dict)
+    untold: Collection[str] = ()
 
 
 @dataclass
@@ -83,6 +89,7 @@ def merge(sheet: Sheet | None, images: Sequence[Image], study: Path, refresh: Co
     merged = Merged()
     by_file: dict[tuple[str, int], Image] = {(image.file, image.scene): image for image in images}
     free = [name for image in images for name in image.cells]
+    free += [FROM_AVUS] if any(image.sources for image in images) else []
     merged.columns = _columns([*(sheet.columns if sheet else ()), *dict.fromkeys(free)])
     met: set[tuple[str, int]] = set()
     for row in sheet.rows if sheet else []:
@@ -108,7 +115,8 @@ def _add_new(images: Sequence[Image], merged: Merged) -> None:
     keys = {f"{image.cells['path']}\n{image.scene}": image for image in images}
     ids = unique_ids({key: image.label for key, image in keys.items()}, taken=[cells["id"] for cells in merged.rows])
     for key, image in keys.items():
-        merged.rows.append({"id": ids[key], **image.cells, "series": image.cells.get("series") or ids[key]})
+        cells = {"id": ids[key], **image.cells, "series": image.cells.get("series") or ids[key]}
+        merged.rows.append(_note_sources(cells, image, ()))
         merged.added.append(ids[key])
 
 
@@ -118,7 +126,7 @@ def _merge_row(row: Row, image: Image, merged: Merged, refresh: Collection[str],
     if not found.get("series") and not cells.get("series"):
         found["series"] = row.id
     file_changed = _has_changed(cells, found)
-    changes = []
+    changes, kept = _drop_untrue(row, image, cells, merged, where)
     for column in [name for name, value in found.items() if (value or name == "checksum") and name != "path"]:
         old, value = cells.get(column, ""), found[column]
         content = column in _STATE or (file_changed and column in _CONTENT)
@@ -132,8 +140,44 @@ def _merge_row(row: Row, image: Image, merged: Merged, refresh: Collection[str],
         if cells.get(column) and not found.get(column):
             changes.append(Change(row.id, column, cells[column], ""))
             cells[column] = ""
+    _note_sources(cells, image, kept)
     merged.changes += changes
     (merged.updated if changes else merged.unchanged).append(row.id)
+    return cells
+
+
+def _drop_untrue(
+    row: Row, image: Image, cells: dict[str, str], merged: Merged, where: str
+) -> tuple[list[Change], list[str]]:
+    """Empty the cells whose AVU is gone; facts of the image stay, since somebody may have checked them, and are told.
+
+    Returns
+    -------
+    The changes, and the columns that go on being noted as taken from AVUs.
+    """
+    changes, kept = [], []
+    for column in filter(None, cells.get(FROM_AVUS, "").split(_JOINED_BY)):
+        old = cells.get(column, "")
+        if image.sources.get(column) and image.cells.get(column):
+            continue
+        if column in image.untold:
+            kept.append(column)
+        elif old and column in STANDARD_COLUMNS:
+            kept.append(column)
+            message = f"the sheet says {old!r}, as an AVU did that is not there any more; the sheet was kept"
+            fix = "Empty the cell and collect again to take what the file says."
+            merged.disagreements.append(Problem(f"{where}: {column}", message, fix))
+        elif old and not image.cells.get(column):
+            changes.append(Change(row.id, column, old, ""))
+            cells[column] = ""
+    return changes, kept
+
+
+def _note_sources(cells: dict[str, str], image: Image, kept: Sequence[str]) -> dict[str, str]:
+    """Write down which cells are as AVUs say."""
+    taken = {name for name in image.sources if image.cells.get(name) and _agree(name, cells[name], image.cells[name])}
+    if taken or kept or FROM_AVUS in cells:
+        cells[FROM_AVUS] = _JOINED_BY.join(sorted(taken.union(kept)))
     return cells
 
 

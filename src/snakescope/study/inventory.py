@@ -25,7 +25,7 @@ from snakescope.workflow import Plan, row_file
 
 IMAGES = ("image", "labels", "mask")
 # Columns of the sheet that say where a file lies or that stand in columns of their own.
-_NOT_LISTED = ("id", "path", "bytes", "sha256", "sensitive", "scene")
+_NOT_LISTED = ("id", "path", "bytes", "sha256", "sensitive", "scene", "from_avus")
 
 Progress = Callable[[str, int, int], None]
 
