@@ -5,6 +5,7 @@ Opens no connection but in `fetch`.
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -61,21 +62,22 @@ def is_packed(row: Row) -> bool:
 
 def kept_copy(root: Path, row: Row, *, keep_staged: bool) -> Copy | None:
     """The copy of a row's image that lies here to stay: fetched for an upload, or staged where that is kept."""
-    name = Path(staged_path(row)).name
-    fetched = f"{layout.fetched(row.id)}/{name}"
-    found = _source(root, row, fetched)
+    staged = staged_path(row)
+    found = _source(root, row, layout.fetched(row.id) + staged.removeprefix(layout.staged(row.id)))
     if found is None and keep_staged:
-        found = _source(root, row, staged_path(row))
+        found = _source(root, row, staged)
     return found
 
 
 def _source(root: Path, row: Row, path: str) -> Copy | None:
     """A copy that says of itself that it is one of this row's image, as the sheet tells of it."""
+    if not os.path.exists(f"{root}/{path}"):  # noqa: PTH110 - a hundred thousand of them
+        return None
     try:
         address, checksum, sha256 = (root / path).with_name(_SOURCE).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return None
-    if address != row.path or not (root / path).exists() or differs(checksum, row.cell("checksum")):
+    if address != row.path or differs(checksum, row.cell("checksum")):
         return None
     return Copy(path, sha256 if sha256 != "-" else None)
 

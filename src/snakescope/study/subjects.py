@@ -240,7 +240,10 @@ def _imaging_method(fill: Filler, ontologies: Ontologies, text: str, base: str) 
 
 
 def _spread(rows: list[Row]) -> list[Row]:
-    """A few rows, evenly spread, each file once."""
-    files = list({row.path: row for row in rows}.values())
+    """A few rows, evenly spread, each file once: as its first row, for which a copy of it is fetched."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(row.path, row)
+    files = list(first.values())
     step = max(1, -(-len(files) // ASKED))
     return files[::step]

@@ -309,7 +309,7 @@ def _disk_problems(root: Path, file: StudyFile, where: str) -> Iterator[Problem]
 def _change_problems(root: Path, row: Row, file: StudyFile, where: str) -> Iterator[Problem]:
     """An image in iRODS of which the sheet, or the copy that is here, says something else than the job that read it."""
     now = row.cell("checksum") or None
-    copy = remote.kept_copy(root, row, keep_staged=True)
+    copy = None if file.by_reference else remote.kept_copy(root, row, keep_staged=True)
     message = f"{file.address} has changed since a job read it"
     if remote.differs(file.checksum, now):
         yield Problem(where, f"{message}: its checksum was {file.checksum}, is {now}", "Run again.")

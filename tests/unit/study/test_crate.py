@@ -378,6 +378,9 @@ def test_hostile_texts_and_names_are_valid(tmp_path: Path) -> None:
 def test_raw_images_that_lie_in_irods_are_valid(tmp_path: Path) -> None:
     records = Records(tmp_path / "study", raw="irods:///z/raw%20%C2%B5%25/it's%20{}.tif")
     records.all_done()
+    (image, psf), _ = records.files("blur", "r0")
+    copy = "staged/r0/r0.tif"
+    records.job("blur", "r0", inputs=[{**image, "staged": copy}, psf], argv=["prog", "--in", copy])
     crate = records.crate(tmp_path / "out")
     sound(crate)
     assert third_party.run_crate(crate.folder) == []
