@@ -51,7 +51,7 @@ class Odd(TinyStudy):
         pipeline = {"schema": 1, "name": "tiny", "title": "T", "steps": steps}
         self.write("config/pipelines/tiny.yaml", yaml.safe_dump(pipeline))
         self.write("config/study.yaml", STUDY)
-        self.write("config/config.yaml", "pipeline: tiny\nkeep_staged: true\n")
+        self.write("config/config.yaml", "pipeline: tiny\n")
         (self.root / "config/samples.tsv").unlink()
 
     def type(self, *words: str) -> str:

@@ -30,8 +30,8 @@ from snakescope.synthetic import LlsmDataset, generate_llsm
 pytestmark = [pytest.mark.irods, pytest.mark.slow]
 SERIES, FRAMES, GATE_UM = ("cell1", "cell2"), 5, 0.4
 USER = "ann"
-# An export reads the raw images, so their copies are kept.
-CONFIG = "keep_staged: true\nstage_window: 4\n"
+# No copy of a raw image stays: the export names them where they lie.
+CONFIG = "stage_window: 4\n"
 # What collecting and publishing may do to raw images: nothing but this AVU, where it is allowed.
 POINTER = "snakescope.results"
 
@@ -167,7 +167,7 @@ def travel(journey: Journey) -> None:
     journey.type("lint", "lint")
     journey.type("run", "run", "--quiet")
     journey.type("export", "export", "--quiet")
-    journey.type("verify", "verify", "--quiet")
+    journey.type("verify", "verify", "--remote", "--quiet")
     for name in ("dry run", "publish", "again"):
         journey.states.append(catalogue(journey.zone))
         journey.type(name, "publish", target, "--quiet", "--json", *(["--dry-run"] if name == "dry run" else []))
@@ -274,12 +274,17 @@ def test_avus_lead_from_results_to_sources_step_and_crate(journey: Journey) -> N
     assert told[""]["snakescope.study"] == "vesicles"
 
 
-def test_the_crate_names_the_sources_by_their_digests(journey: Journey) -> None:
+def test_no_copy_of_a_raw_image_is_left(journey: Journey) -> None:
+    assert not [path for path in (journey.study / "staged").rglob("*") if path.is_file()]
+
+
+def test_the_crate_names_the_sources_where_they_lie_by_their_digests(journey: Journey) -> None:
     graph = json.loads(journey.zone.read(f"{journey.root}/ro-crate-metadata.json"))["@graph"]
-    entities = {entity["@id"]: entity for entity in graph}
+    told = {entity["contentUrl"]: entity for entity in graph if str(entity.get("contentUrl")).startswith("irods:")}
+    assert sorted(told) == sorted(row["path"] for row in journey.rows)
     for path in journey.data.images[SERIES[0]]:
         source = f"{journey.raw}/{path.stem}.ome.tif"
-        assert entities[f"raw/{path.stem}.ome.tif"]["sha256"] == sha256(journey.zone.read(source))
+        assert told[f"irods://{source}"]["sha256"] == sha256(journey.zone.read(source))
 
 
 # ---------------------------------------------------------------------------- what was left alone
