@@ -97,6 +97,10 @@ class Agent:
         """Make the agent end soon."""
         self._channel.wake()
 
+    def is_left(self) -> bool:
+        """Whether the client has gone, and the agent only has to notice."""
+        return self._channel.is_left()
+
     def _handshake(self) -> None:
         frame = self._channel.receive()
         if frame.kind != "RODS_CONNECT":

@@ -85,7 +85,11 @@ class Server:
     @property
     def open_connections(self) -> int:
         with self._lock:
-            return len(self._agents)
+            return self._open()
+
+    def _open(self) -> int:
+        """Connections that clients hold: an agent notices a moment later than its client that it is gone."""
+        return sum(not agent.is_left() for agent, _ in self._agents.values())
 
     def note(self, connection: int, api: int, actor: Actor | None, status: int) -> None:
         """Count a call."""
@@ -108,7 +112,7 @@ class Server:
                 target=self._serve, args=(number, agent), name=f"irods-agent-{number}", daemon=True
             )
             self._agents[number] = (agent, thread)
-            self.most_open = max(self.most_open, len(self._agents))
+            self.most_open = max(self.most_open, self._open())
             thread.start()  # within the lock: who finds an agent may wait for its thread
 
     def _serve(self, number: int, agent: Agent) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import select
 import socket
 import struct
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from irods_zone.faults import Faults
 TAG = re.compile(r"<(/?[A-Za-z_]\w*)>")
 ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&"))
 HEADER_LIMIT = 1 << 16
+LEFT = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 
 class ConnectionLostError(Exception):
@@ -180,6 +182,15 @@ class Channel:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             return
+
+    def is_left(self) -> bool:
+        """Whether the client has closed its side, be it that nobody has read its last words yet."""
+        poll = select.poll()
+        try:
+            poll.register(self._socket, LEFT)
+        except ValueError:  # closed on this side, too
+            return True
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         self._socket.close()

@@ -46,10 +46,6 @@ def test_a_session_belongs_to_its_thread(session: Session) -> None:
 def test_the_connection_is_closed_at_the_end(zone: Zone) -> None:
     with connect(HERE):
         assert zone.open_connections == 1
-    for _ in range(100):
-        if not zone.open_connections:
-            break
-        threading.Event().wait(0.02)
     assert zone.open_connections == 0
 
 

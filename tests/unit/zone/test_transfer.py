@@ -29,7 +29,7 @@ from snakescope.errors import EnvironmentUnusableError, InputError
 from snakescope.zone import checksums, patience, transfer
 from snakescope.zone.address import Address
 from snakescope.zone.patience import Patience
-from snakescope.zone.stage import main, stage
+from snakescope.zone.stage import _slot, main, stage
 from snakescope.zone.transfer import DiskFullError, fetch, fetch_collection
 
 # The client library leaves the socket of a lost connection to the garbage collector.
@@ -83,15 +83,16 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def changes_while(action: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
-    """Do something after each of the first few transfers of bytes."""
-    pull, count = transfer._pull, [0]
+def changes_while(action: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, at: int = 1) -> None:
+    """Do something once, after so many transfers of bytes, while nothing else is transferred."""
+    pull, count, lock = transfer._pull, [0], threading.Lock()
 
     def pulled(part: Any, session: Any, index: int) -> None:
-        pull(part, session, index)
-        count[0] += 1
-        if count[0] <= times:
-            action()
+        with lock:
+            pull(part, session, index)
+            count[0] += 1
+            if count[0] == at:
+                action()
 
     monkeypatch.setattr(transfer, "_pull", pulled)
 
@@ -268,8 +269,10 @@ def test_a_connection_cut_at_any_byte_loses_nothing(
 ) -> None:
     dice, data = random.Random(seed), content(seed)
     address = put("a.tif", data)
-    zone.faults.drop_after(dice.randrange(SIZE + 20_000))
+    dropped = zone.faults.dropped
+    zone.faults.drop_after(dice.randrange(SIZE))
     fetch(address, tmp_path / "a.tif", connections=dice.choice([1, 3]), segment=SEGMENT)
+    assert zone.faults.dropped == dropped + 1
     assert (tmp_path / "a.tif").read_bytes() == data
     assert leftovers(tmp_path) == ["a.tif"]
 
@@ -282,13 +285,13 @@ def test_a_collection_survives_cut_connections(
     dice = random.Random(seed)
     files = {f"s.zarr/c/{index}": content(index, dice.randrange(3 * SEGMENT)) for index in range(12)}
     root = [put(name, data) for name, data in files.items()].pop().parent.parent
-    for _ in range(2):
-        zone.faults.drop_after(dice.randrange(sum(map(len, files.values())) // 2))
+    dropped = zone.faults.dropped
+    zone.faults.drop_after(dice.randrange(sum(map(len, files.values()))))
     found = fetch_collection(root, tmp_path / "s.zarr", connections=3, segment=SEGMENT)
     assert {
         str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()
     } == files
-    assert found.files == 12
+    assert (found.files, zone.faults.dropped) == (12, dropped + 1)
 
 
 @pytest.mark.soak
@@ -297,22 +300,16 @@ def test_a_server_that_is_started_again_is_waited_for(
     zone: Zone, put: Callable[..., Address], tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dice, data = random.Random(seed), content(seed)
-    address = put("a.tif", data)
+    address, starting = put("a.tif", data), list[threading.Timer]()
 
-    asked = threading.Event()
-
-    def restart() -> None:
-        asked.wait(20)
+    def stop() -> None:
         zone.stop(crash=bool(seed % 2))
-        threading.Timer(dice.uniform(0.0, 1.0), zone.start).start()
+        starting.append(threading.Timer(dice.uniform(0.0, 1.0), zone.start))
+        starting[0].start()
 
-    changes_while(asked.set, monkeypatch)
-    thread = threading.Thread(target=restart)
-    thread.start()
+    changes_while(stop, monkeypatch, at=dice.randint(1, 8))
     fetch(address, tmp_path / "a.tif", connections=2, segment=SEGMENT)
-    thread.join()
-    while zone._server._listener is None:
-        time.sleep(0.01)
+    starting[0].join()
     assert (tmp_path / "a.tif").read_bytes() == data
 
 
@@ -368,25 +365,38 @@ def test_a_wrong_password_is_told_at_once(
 
     (tmp_path / "secret").write_text(password_obfuscation.encode("wrong"))
     monkeypatch.setenv("IRODS_AUTHENTICATION_FILE", str(tmp_path / "secret"))
-    started = time.monotonic()
+    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", None)  # waiting would be an error
     with pytest.raises(EnvironmentUnusableError, match="the login was refused"):
         fetch(address, tmp_path / "a.tif")
-    assert time.monotonic() - started < 5
 
 
 # ---------------------------------------------------------------------------- what comes is not what it should be
 
 
-def test_a_stale_replica_is_never_read(zone: Zone, put: Callable[..., Address], tmp_path: Path) -> None:
-    data = content(6, 5000)
-    address = put("a.tif", data)
-    if "second" not in {path.name.removeprefix("vault_") for path in zone.folder.iterdir()}:
-        zone.add_resource("second")
-    zone.add_replica(address.path, "second")
-    zone.corrupt(address.path, 0)
-    zone.set_replica(address.path, 0, status="0")
-    fetch(address, tmp_path / "a.tif")
-    assert (tmp_path / "a.tif").read_bytes() == data
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", ROUNDS)
+def test_a_replica_that_is_not_good_is_never_read(
+    zone: Zone, put: Callable[..., Address], tmp_path: Path, seed: int
+) -> None:
+    dice, data = random.Random(seed), content(seed, 5000)
+    files = [put(f"s.zarr/{index}", data) for index in range(3)]
+    for address in files:
+        for name in ("second", "third"):
+            add_replica(zone, address, name)
+        good = dice.randrange(3)
+        for number in {0, 1, 2} - {good}:
+            zone.corrupt(address.path, number)
+            zone.set_replica(address.path, number, status=dice.choice(["0", "0", "2", "3"]))
+    fetch(files[0], tmp_path / "a.tif", connections=dice.choice([1, 3]))
+    fetch_collection(files[0].parent, tmp_path / "s.zarr", connections=dice.choice([1, 3]))
+    assert {path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == {data}
+    assert len(leftovers(tmp_path)) == 5
+
+
+def add_replica(zone: Zone, address: Address, resource: str) -> None:
+    if not (zone.folder / f"vault_{resource}").exists():
+        zone.add_resource(resource)
+    zone.add_replica(address.path, resource)
 
 
 @pytest.mark.parametrize("status", ["0", "2"])
@@ -425,9 +435,7 @@ def test_where_one_good_replica_is_broken_the_other_is_taken(
 ) -> None:
     data = content(8)
     address = put("a.tif", data)
-    if "third" not in {path.name.removeprefix("vault_") for path in zone.folder.iterdir()}:
-        zone.add_resource("third")
-    zone.add_replica(address.path, "third")
+    add_replica(zone, address, "third")
     zone.corrupt(address.path, 0)
     fetch(address, tmp_path / "a.tif", segment=SEGMENT)
     assert (tmp_path / "a.tif").read_bytes() == data
@@ -576,6 +584,14 @@ def program(address: str, folder: Path, name: str, *more: str) -> subprocess.Pop
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+def kill_at(zone: Zone, process: subprocess.Popen[str], call: int) -> None:
+    """Kill a program once the server has answered so many calls; at its end if it makes less."""
+    while len(zone.calls) < call and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", ROUNDS)
 @pytest.mark.parametrize("what", ["object", "collection", "packed"])
@@ -591,13 +607,10 @@ def test_killed_at_any_moment_it_finishes_when_run_again(
     else:
         addresses = [put(f"s.zarr/{each}", data) for each, data in files.items()]
         text, name = str(addresses[0].parent), "r1.zarr"
-    zone.faults.latency_s = 0.01
     folder = tmp_path / "staged/r1"
     for _ in range(2):
         process = program(text, folder, name, "--connections=2")
-        time.sleep(dice.uniform(0.4, 1.2))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kill_at(zone, process, len(zone.calls) + dice.randrange(4, 30))
         if folder.exists():  # it had come to its end, and then all is there
             assert sorted(path.name for path in folder.iterdir()) == [".source", name]
     zone.faults.clear()
@@ -614,15 +627,21 @@ def test_killed_at_any_moment_it_finishes_when_run_again(
 
 
 def test_two_processes_that_stage_one_row_take_turns(zone: Zone, put: Callable[..., Address], tmp_path: Path) -> None:
-    data = content(15)
+    data, folder = content(15), tmp_path / "staged/r1"
     text = str(put("a.tif", data))
-    zone.faults.latency_s = 0.02
-    processes = [program(text, tmp_path / "staged/r1", "r1.tif") for _ in range(3)]
-    told = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], told
-    assert any("another process is staging this row" in text for text in told)
-    assert (tmp_path / "staged/r1/r1.tif").read_bytes() == data
+    with _slot(folder):  # another process is at it
+        processes = [program(text, folder, "r1.tif") for _ in range(2)]
+        told = [read_line(process) for process in processes]
+    rest = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], rest
+    assert told == ["another process is staging this row; waiting for it\n"] * 2
+    assert (folder / "r1.tif").read_bytes() == data
     assert leftovers(tmp_path / "staged") == [".part", "r1", "r1/.source", "r1/r1.tif"]
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
 def test_the_program_tells_an_error_as_other_programs_do(
