@@ -203,7 +203,7 @@ def compare(plan: Plan, session: Session) -> None:
     root = plan.root.path
     if not is_collection(session, plan.root.parent.path):
         message = "there is no such collection, or you have no permission to see it"
-        raise problem(plan.root.parent, message, "Make it with imkdir, or name another.")
+        raise problem(plan.root.parent, message, f"{session.hint(root)} Or make it with imkdir.")
     objects, collections = _listed(session, root)
     there = objects.get(f"{root}/{CHECKSUMS}")
     if there:

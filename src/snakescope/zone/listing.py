@@ -166,7 +166,7 @@ def _list(asked: _Asked) -> Listing:
     asked.is_collection = path in collections
     objects = _counted(asked)
     if not asked.is_collection and not objects:
-        fix = f"Check the path; {asked.session.environment} may see less than others."
+        fix = asked.session.hint(path)
         message = "is not there, or you have no permission to see it"
         raise InputError(Problem(str(asked.session.address.at(path)), message, fix))
     for key, avus in asked.avus(objects).items():

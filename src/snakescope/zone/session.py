@@ -39,6 +39,7 @@ REFUSED = tuple(
     )
     if hasattr(failures, name)
 )
+UNKNOWN = getattr(failures, "CAT_INVALID_USER", ())
 
 # The client logs what it sends, passwords included, as debug messages.
 logging.getLogger("irods").setLevel(logging.WARNING)
@@ -84,6 +85,13 @@ class Session:
         if threading.get_ident() != self._thread:
             raise RuntimeError("a session of iRODS is used in another thread than its own; connect there anew")
         return self._raw
+
+    def hint(self, path: str) -> str:
+        """What to look at where a path is not there: its zone, if it is not the user's own."""
+        zone, own = path.split("/")[1], self.environment.user_zone
+        if zone != own:
+            return f"Check the zone: the path begins with /{zone}, {self.environment.user} is at home in /{own}."
+        return f"Check the path; {self.environment} may see less than others."
 
     @contextmanager
     def tolerant(self) -> Iterator[None]:
@@ -235,7 +243,10 @@ def _tls(found: Environment) -> ssl.SSLContext:
 
 def _explain(error: Exception, address: Address, found: Environment) -> EnvironmentUnusableError:
     """One message for what went wrong at the login."""
-    if isinstance(error, REFUSED):
+    if isinstance(error, UNKNOWN):
+        message = f"the server knows no user {found.user!r} of the zone {found.user_zone!r}"
+        fix = f"Check the name in the address, or irods_user_name and irods_zone_name in {found.file}."
+    elif isinstance(error, REFUSED):
         message = f"the login was refused ({type(error).__name__}): the password is wrong or has expired"
         fix = f"{LOGIN} (its password lies in {found.password_file})"
     elif isinstance(error, ssl.SSLError):
