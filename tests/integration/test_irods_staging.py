@@ -139,6 +139,7 @@ class Watch:
 
 def test_a_study_in_a_zone_runs_as_one_on_the_disk_does(study: Callable[..., Remote], zone: Zone) -> None:
     found = study(8)
+    found.set_pipeline({"stamp": {"sleep_s": 0.5}})  # long enough for a copy to be seen
     with Watch(found.root) as watch:
         done = found.run()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -394,7 +395,7 @@ def test_a_step_over_a_group_starts_though_the_window_is_small(study: Callable[.
 
 def finish(found: Remote) -> None:
     """Run until the study is done; a Snakemake that outlived its runner must end first."""
-    end = time.monotonic() + 90
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         done = found.run()
         if done.returncode == 0:
@@ -410,15 +411,20 @@ def finish(found: Remote) -> None:
 def test_a_run_survives_lost_connections_and_a_server_that_starts_again(
     study: Callable[..., Remote], zone: Zone, seed: int
 ) -> None:
-    dice, found = random.Random(seed), study(6)
-    stop = threading.Event()
+    dice, found, stop, troubles = random.Random(seed), study(6), threading.Event(), [0]
 
     def trouble() -> None:
-        while not stop.wait(dice.uniform(0.1, 0.6)):
+        """Every few calls, so that however slow all is, something gets through between."""
+        call = dice.randrange(10, 60)
+        while not stop.wait(0.002):
+            if len(zone.calls) < call:
+                continue
+            troubles[0] += 1
             if dice.random() < 0.3:
                 zone.restart(crash=True)
             else:
-                zone.faults.drop_after(dice.randrange(20_000))
+                zone.faults.drop_after(dice.randrange(6000))
+            call = len(zone.calls) + dice.randrange(20, 60)
 
     thread = threading.Thread(target=trouble)
     thread.start()
@@ -428,6 +434,7 @@ def test_a_run_survives_lost_connections_and_a_server_that_starts_again(
         stop.set()
         thread.join()
     zone.faults.clear()
+    assert troubles[0] > 0
     assert done.returncode == 0, done.stdout + done.stderr
     assert found.results() == found.expected
     assert found.copies == []
@@ -438,12 +445,14 @@ def test_a_run_survives_lost_connections_and_a_server_that_starts_again(
 def test_a_run_killed_at_any_moment_loses_nothing(study: Callable[..., Remote], zone: Zone, seed: int) -> None:
     dice, found = random.Random(seed), study(6)
     found.set_pipeline({"stamp": {"sleep_s": 0.3}})
-    zone.faults.latency_s = 0.01
     command = [sys.executable, "-m", "snakescope.cli", "run", "--quiet"]
     process = subprocess.Popen(
         command, cwd=found.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    time.sleep(dice.uniform(0.8, 5.0))
+    moment, stamps = dice.randrange(80), dice.randrange(5)  # of the six that there are, so that it never is at its end
+    while len(zone.calls) < moment or len(list(found.root.glob("records/r*/stamp.json"))) < stamps:
+        assert process.poll() is None
+        time.sleep(0.01)
     if seed % 2:
         os.killpg(process.pid, signal.SIGKILL)
     else:
@@ -479,6 +488,30 @@ def test_a_full_disk_fails_rows_and_nothing_else(
     finish(found)
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", ROUNDS)
+@pytest.mark.parametrize("what", ["stale", "other bytes"])
+def test_rows_whose_replicas_are_not_what_they_should_be_fail_and_nothing_else(
+    study: Callable[..., Remote], zone: Zone, what: str, seed: int
+) -> None:
+    dice, found = random.Random(seed), study(6)
+    bad = dice.sample(range(6), 2)
+    for index in bad:
+        path = f"{found.home}/{index}.txt"
+        zone.set_replica(path, status=dice.choice(["0", "2"])) if what == "stale" else zone.corrupt(path)
+    done = found.run()
+    assert done.returncode == 1
+    reason = "no replica is good" if what == "stale" else "what came has the checksum"
+    assert {line.split()[0] for line in done.stdout.splitlines() if reason in line} == {f"r{index}" for index in bad}
+    good = {f"r{index}" for index in range(6)} - {f"r{index}" for index in bad}
+    assert {path.parent.name for path in found.root.glob("records/r*/stamp.json")} == good
+    assert found.copies == []
+    for index in bad:
+        zone.set_replica(f"{found.home}/{index}.txt", status="0")
+        zone.put(f"{found.home}/{index}.txt", found.contents[f"{index}.txt"].encode())
+    finish(found)
+
+
 @pytest.mark.parametrize(
     ("more", "local"), [((), "{'stage_in'}"), (("--set-resources", "stage_in:slurm_partition=transfer"), "set()")]
 )
@@ -498,6 +531,7 @@ def test_staging_runs_where_snakemake_does_unless_a_profile_names_a_partition(
 
 def test_a_plain_snakemake_keeps_to_the_window_too(study: Callable[..., Remote], zone: Zone) -> None:
     found = study(6, "stage_window: 2\n")
+    found.set_pipeline({"stamp": {"sleep_s": 0.5}})
     found.snakescope("compile")
     with Watch(found.root) as watch:
         done = subprocess.run(
