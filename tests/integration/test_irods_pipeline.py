@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -313,6 +314,21 @@ def test_the_dry_run_told_what_was_then_done_and_a_second_time_nothing_is(journe
     assert before == planned
     assert planned != published
     assert published == unchanged
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/irods.md"])
+def test_the_commands_that_are_documented_are_those_that_were_typed(journey: Journey, page: str) -> None:
+    text = (Path(__file__).resolve().parents[2] / page).read_text(encoding="utf-8")
+    documented = re.findall(r"^snakescope (.*(?:\n(?!```).*)*irods://[^`]*)", text, re.MULTILINE)[0].splitlines()
+    typed = [" ".join(done.args[3:]) for done in journey.said.values()]
+    for line in documented:
+        words = line.removeprefix("snakescope ").split()
+        if words[0] == "cd":
+            continue
+        names = {"irods:///zone/home/lab/raw": journey.raw, "irods:///zone/home/lab/results": journey.target}
+        words = [f"irods://{names[word]}" if word in names else word for word in words]
+        words = ["vesicles" if word == "mystudy" else word for word in words]
+        assert any(set(words) <= set(each.split()) for each in typed), line
 
 
 def test_no_secret_is_written_anywhere(journey: Journey) -> None:
