@@ -24,7 +24,7 @@ from snakescope.zone.address import Address
 
 # A connection that is lost at its login is left unclosed by the client.
 pytestmark = [pytest.mark.irods, pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
-READ, QUERY2 = 675, 10221
+READ, QUERY1, QUERY2 = 675, 702, 10221
 
 
 @pytest.fixture
@@ -110,6 +110,25 @@ def test_headers_are_read_in_few_sessions_and_only_once(zone: Zone, root: str, s
     report = collect(root, study)
     assert zone.count()[READ] == 0
     assert len(report.unchanged) == 20
+
+
+@pytest.mark.parametrize("old_server", [False, True])
+def test_the_listing_has_a_connection_that_nothing_else_uses(
+    zone: Zone, root: str, study: Path, old_server: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if old_server:
+        monkeypatch.setenv("PYTHON_IRODSCLIENT_REPORTED_SERVER_VERSION", "(4, 3, 1)")
+    for n in range(12):
+        zone.put(f"{root}/i{n}.tif", tiff_bytes(seed=n))
+    zone.calls.clear()
+    collect(root, study)
+    listing = {call.connection for call in zone.calls if call.api in (QUERY1, QUERY2)}
+    reading = {call.connection for call in zone.calls if call.api == READ}
+    assert len(listing) == 1
+    assert reading
+    assert not listing & reading
+    first_read = next(index for index, call in enumerate(zone.calls) if call.api == READ)
+    assert not [call for call in zone.calls[first_read:] if call.connection in listing], "it was read to its end"
 
 
 def test_no_headers_leaves_them_unknown_and_says_so(zone: Zone, root: str, study: Path) -> None:
