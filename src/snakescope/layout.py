@@ -18,6 +18,7 @@ STAGED = "staged"
 STAGE_RULE = "stage_in"
 
 STATE = ".snakescope"
+CLUSTER = f"{STATE}/cluster"
 
 
 def assets() -> Path:
@@ -77,6 +78,46 @@ def plan_file(pipeline: str) -> str:
 def step_facts_file(pipeline: str, step: str) -> str:
     """Path of the part of a step's records that is the same for every job."""
     return f"{RULES}/{pipeline}/{step}.json"
+
+
+def cluster_plan() -> str:
+    """Path of the plan of a run on a cluster: its stages, shards and jobs."""
+    return f"{CLUSTER}/plan.json"
+
+
+def cluster_run_id() -> str:
+    """Path of the file with the name that all cluster jobs of the study folder have."""
+    return f"{CLUSTER}/run-id"
+
+
+def cluster_folder(digest: str) -> str:
+    """Path of the folder of one plan: manifests, lists of what is to do, and what came of each job."""
+    return f"{CLUSTER}/{digest}"
+
+
+def manifest(digest: str, shard: str) -> str:
+    """Path of a shard's slice of the sheet."""
+    return f"{CLUSTER}/{digest}/{shard}.tsv"
+
+
+def todo_file(digest: str, stage: str, shard: str) -> str:
+    """Path of the list of pairs of step and unit that a cluster job is to make."""
+    return f"{CLUSTER}/{digest}/{stage}-{shard}.todo"
+
+
+def done_file(digest: str, stage: str, shard: str) -> str:
+    """Path of what a cluster job leaves when all that it was to make is done or has failed by itself."""
+    return f"{CLUSTER}/{digest}/{stage}-{shard}.done.json"
+
+
+def lease_file(digest: str, stage: str, shard: str) -> str:
+    """Path of the file that keeps two cluster jobs from doing the same at the same time."""
+    return f"{CLUSTER}/{digest}/{stage}-{shard}.lease"
+
+
+def cluster_failure(digest: str, stage: str, shard: str) -> str:
+    """Path of what is known of a cluster job that the cluster ended."""
+    return f"{CLUSTER}/{digest}/{stage}-{shard}.failed.json"
 
 
 def pipeline_file(name: str) -> str:

@@ -19,6 +19,7 @@ LAYERS = [
     {"cli", "generate"},
     {"api"},
     {"catalog", "runner", "study", "publish"},
+    {"cluster"},
     {"check", "compiler", "record", "images", "program", "workflow", "synthetic", "evaluate", "zone", "window"},
     {"pipeline", "samples", "layout"},
     {"tool"},
