@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from snakescope import layout
-from snakescope.errors import EnvironmentUnusableError, problem
+from snakescope.errors import problem
 from snakescope.record import reason
 from snakescope.runner.folder import Study, compile_study, lint
+from snakescope.runner.follow import follow
 from snakescope.runner.lock import RunLock, run_lock, snakemake_locks
-from snakescope.runner.progress import Display, Events, RunState, display_for
+from snakescope.runner.progress import RunState, display_for
 from snakescope.samples import Sheet, write_sheet
-
-POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -117,7 +110,7 @@ def run(
         arguments += ["--dry-run"] if dry_run else []
         started = time.monotonic()
         display = display_for([layout.STAGE_RULE, *pipeline.steps], quiet=quiet or dry_run)
-        state = _follow(study, [*arguments, *extra], lock, display)
+        state = follow(study.root, [*arguments, *extra], lock, display)
         return _result(study, state, compiled, time.monotonic() - started, dry_run=dry_run)
 
 
@@ -151,86 +144,6 @@ def _release_after_crash(root: Path, lock: RunLock) -> None:
         raise problem(root, "Snakemake has locked the folder, but not through snakescope", fix)
     for path in locks:
         path.unlink(missing_ok=True)
-
-
-def _follow(study: Study, arguments: Sequence[str], lock: RunLock, display: Display) -> RunState:
-    state_folder = study.root / layout.STATE
-    events_path, log_path = state_folder / "events.jsonl", state_folder / "snakemake.log"
-    events_path.unlink(missing_ok=True)
-    events, state = Events(events_path), RunState()
-    command = [sys.executable, "-m", "snakemake", "--snakefile", layout.SNAKEFILE, "--logger", "snakescope", *arguments]
-    environment = {**os.environ, "SNAKESCOPE_EVENTS": str(events_path.resolve())}
-    with log_path.open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            command, cwd=study.root, env=environment, stdout=log, stderr=log, pass_fds=[lock.descriptor],
-            stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent,
-        )  # fmt: skip
-        with _passing_signals_to(process) as received:
-            code = _wait(process, events, state, display)
-    display.close()
-    if code != 0 and (received or not state.failures):
-        _explain(code, state, log_path, stopped=bool(received))
-    return state
-
-
-def _wait(process: subprocess.Popen[bytes], events: Events, state: RunState, display: Display) -> int:
-    while True:
-        code = process.poll()
-        for event in events.new():
-            state.take(event)
-        display.show(state)
-        if code is not None:
-            return code
-        time.sleep(POLL_S)
-
-
-def _end_with_parent() -> None:
-    """Let Snakemake end its jobs and itself when we are killed (Linux only; elsewhere the lock protects).
-
-    SIGINT, since a SIGTERM makes Snakemake wait for jobs whose end it may never hear of. A shell that started us in
-    the background may have told us to ignore SIGINT, which Snakemake must not inherit.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
-
-
-@contextmanager
-def _passing_signals_to(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Ctrl-C reaches Snakemake through the terminal; a SIGTERM to us is passed on. Both are waited for and told."""
-    received: list[int] = []
-
-    def terminate(number: int, _: object) -> None:
-        received.append(number)
-        process.send_signal(signal.SIGINT)
-
-    old_int = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
-    old_term = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGINT, old_int)
-        signal.signal(signal.SIGTERM, old_term)
-
-
-def _explain(code: int, state: RunState, log_path: Path, *, stopped: bool) -> None:
-    """Snakemake was stopped, or ended with an error that no job had."""
-    killed = code in (-signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL, 130, 143)
-    if stopped or killed or (state.planned and not state.messages):
-        raise InterruptedRunError(f"the run was stopped after {state.done.total()} jobs; run it again to go on")
-    lines = log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    if state.planned:
-        told = f"Snakemake ended with an error after {state.done.total()} jobs (whole log: {log_path})"
-        raise EnvironmentUnusableError(f"{told}:\n    {lines[-1] if lines else state.messages[-1]}")
-    tail = "\n".join(lines[-15:])
-    raise EnvironmentUnusableError(f"Snakemake could not run the workflow (whole log: {log_path}):\n{tail}")
-
-
-class InterruptedRunError(EnvironmentUnusableError):
-    """The run was stopped from outside; what is done stays done."""
-
-    exit_code = 1
 
 
 def _result(study: Study, state: RunState, compiled: list[str], seconds: float, *, dry_run: bool) -> RunResult:
