@@ -17,6 +17,8 @@ RESULTS, RECORDS, LOGS, BENCHMARKS, RULES = "results", "records", "logs", "bench
 STAGED = "staged"
 STAGE_RULE = "stage_in"
 
+SLURM_LOGS = f"{LOGS}/slurm"
+
 STATE = ".snakescope"
 CLUSTER = f"{STATE}/cluster"
 
@@ -48,6 +50,16 @@ def log(unit: str, step: str) -> str:
 def failure(unit: str, step: str) -> str:
     """Path of the facts of a failed job; it lies beside the log, which survives a failure."""
     return f"{LOGS}/{unit}/{step}.failed.json"
+
+
+def slurm_failure(unit: str, step: str) -> str:
+    """Path of what is known of a job that Slurm ended, until it is done: how the next attempt's resources grow."""
+    return f"{LOGS}/{unit}/{step}.slurm.json"
+
+
+def slurm_facts() -> str:
+    """Path of what Slurm says of each of its jobs that has ended, one line of JSON each."""
+    return f"{RECORDS}/slurm.jsonl"
 
 
 def benchmark(unit: str, step: str) -> str:
