@@ -103,8 +103,8 @@ class Site:
             The one that jobs get which name none.
         """
         chosen = self.partition or default
-        names = list(self.file.partitions) or ([chosen] if chosen in found else [])
-        return replace(self, partitions={name: self._merged(name, found.get(name)) for name in names if name})
+        names = list(self.file.partitions) or ([chosen] if chosen and chosen in found else [])
+        return replace(self, partitions={name: self._merged(name, found.get(name)) for name in names})
 
     def _merged(self, name: str, found: Partition | None) -> Partition:
         written = self.file.partitions.get(name, Partition())
