@@ -21,6 +21,8 @@ from snakescope.cluster.slurm import SlurmAwayError, SlurmRefusedError, call, pa
 from snakescope.record import slurm_facts
 
 Kind = Literal["done", "oom", "timeout", "node", "cancelled", "failed"]
+# Letters of a unit's id in the name of a log.
+MAX_NAME = 150
 _MB = {"K": 1 / 1024, "": 1.0, "M": 1.0, "G": 1024.0, "T": 1024.0**2, "P": 1024.0**3}
 _EXIT_LINE = re.compile(rb"^snakescope: exit ([0-9]+)$", re.MULTILINE)
 _ENDED: dict[str, Kind] = {
@@ -336,6 +338,21 @@ def catch_up(root: Path) -> int:
 
 def _last_written(ledger: Path, id_file: Path) -> float:
     return (ledger if ledger.is_file() else id_file).stat().st_mtime
+
+
+def log_path(key: str, job_id: str = "%j") -> str:
+    """Where a Slurm job prints, relative to the study folder: a folder for each step or stage."""
+    step, _, unit = key.partition("/")
+    return f"{layout.SLURM_LOGS}/{_file_name(step)}/{_file_name(unit or 'all')}-{job_id}.log"
+
+
+def log_of(root: Path, key: str, job_id: str) -> Path:
+    """The log of a job."""
+    return root / log_path(key, job_id)
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._,-]", "_", text)[:MAX_NAME] or "_"
 
 
 def keys_of_logs(root: Path) -> dict[str, str]:

@@ -32,6 +32,7 @@ _AWAY = re.compile(
     "|slurmdbd|database connection|no route to host|network is unreachable",
     re.IGNORECASE,
 )
+_FULL = re.compile(r"MaxSubmit|MaxJobs|too many jobs|job count limit", re.IGNORECASE)
 # A variable of one of these names stays where the run was started: Slurm keeps the environment of each job in files.
 _SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIAL", re.IGNORECASE)
 _PLAIN = "._-/+,:"
@@ -201,6 +202,11 @@ def _extra(text: str) -> list[str]:
     if taken:
         raise SlurmRefusedError(f"slurm_extra: found {' '.join(taken)}, which is set for each job already")
     return words
+
+
+def is_full(said: str) -> bool:
+    """Whether a refusal only means that no more jobs may be in the queue at once."""
+    return bool(_FULL.search(said))
 
 
 def job_environment(extra: Iterable[str] = (), environment: Mapping[str, str] | None = None) -> dict[str, str]:
