@@ -41,7 +41,7 @@ BEHIND = {
     "pydantic": {"tool", "pipeline", "runner", "study", "catalog"},
     "irods": {"zone"},
     "openpyxl": {"catalog"},
-    "snakemake": set(),
+    "snakemake": {"cluster"},
     "pandas": set(),
     "skimage": set(),
     "matplotlib": set(),

@@ -1,0 +1,52 @@
+# The outer workflow of a run in shards: one rule for each stage of the plan, one job for each of its shards. A job runs
+# the ordinary workflow over its rows inside one allocation. What there is to do stands in .snakescope/cluster/plan.json.
+import snakemake
+from snakemake.scheduling.job_scheduler import JobScheduler
+from snakescope.cluster.outer import OuterPlan, extra_words
+from snakescope.workflow import prepare_jobs
+
+prepare_jobs(snakemake.__version__, JobScheduler)
+outer = OuterPlan.read()
+extra = extra_words(workflow.deployment_settings)
+
+
+wildcard_constraints:
+    shard="[^/]+",
+
+
+rule all:
+    input:
+        outer.targets(),
+
+
+for stage in outer.stages:
+
+    rule:
+        name:
+            stage.name
+        input:
+            stage.inputs,
+        output:
+            stage.done,
+        log:
+            stage.log,
+        priority: stage.priority
+        threads: stage.cores
+        resources:
+            **stage.resources(),
+            mem_mb=stage.mem_mb,
+            runtime=stage.runtime,
+            growth=stage.growth,
+            final=lambda wildcards, attempt: int(
+                attempt > workflow.execution_settings.retries
+            ),
+        params:
+            words=stage.words,
+            extra=["--extra", *extra] if extra else [],
+        message:
+            "{rule}/{wildcards.shard}"
+        shell:
+            """
+            exec python -m snakescope.cluster.shard {params.words:q} --cores {threads} --mem-mb {resources.mem_mb} \\
+            --growth {resources.growth} --final {resources.final} {params.extra:q} >{log:q} 2>&1
+            """
