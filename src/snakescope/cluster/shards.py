@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from snakescope.cluster.estimate import Need
 from snakescope.cluster.pending import sources
@@ -24,6 +25,8 @@ MOST_PAIRS = 10_000
 LEAST_PART = 0.25
 # Rows that belong together in a later stage stay together where that makes shards no more uneven than this.
 COARSE_PART = 0.25
+# Rounding of sums; and how much smaller than equal parts are where jobs may not last as long as they should.
+ROUNDING, LESS = 1e-6, 0.8
 Pair = tuple[str, str]
 
 
@@ -86,26 +89,52 @@ class Packer:
         InputError
             Naming the groups that no partition gives the time for.
         """
-        stage_work = _StageWork(self, stage)
-        clumps = stage_work.clumps()
+        work = _StageWork(self, stage)
         made: list[Shard] = []
         problems: list[Problem] = []
-        for start, end in _fill(clumps, *self._goal(stage, clumps), stage_work.longest):
-            made += stage_work.finished([atom for clump in clumps[start:end] for atom in clump.atoms], problems)
+        for clumps in self._parted(work):
+            made += work.finished([atom for clump in clumps for atom in clump.atoms], problems)
         if problems:
             raise InputError(problems)
         return made
 
-    def _goal(self, stage: Stage, clumps: Sequence[_Clump]) -> tuple[int, float]:
+    def _parted(self, work: _StageWork) -> list[list[_Clump]]:
+        """The clumps of each shard. Rows of one later group are parted where shards were too uneven otherwise."""
+        coarse = work.clumps()
+        fine = [_Clump.of([atom]) for clump in coarse for atom in clump.atoms]
+        count, least = self._goal(work, fine)
+        best: list[list[_Clump]] = []
+        for clumps, number in ((coarse, count), (fine, count), (fine, count + 1)):
+            parts = _fill(clumps, number, least, work.longest)
+            if len(parts) <= number and min(map(_cost, parts)) >= least * (1 - ROUNDING):
+                return parts
+            if not best or _evenness(parts) > _evenness(best):
+                best = parts
+        return best
+
+    def _goal(self, work: _StageWork, clumps: Sequence[_Clump]) -> tuple[int, float]:
         """How many shards, and the core-minutes of each at least."""
-        total, target, cores = sum(clump.cost for clump in clumps), self.site.file.target_minutes, stage.room.cores
-        chain = sum(_mean(self.needs[step]) for step in stage.steps)
-        full = cores * max(target, chain)
-        if total >= full:
-            return math.floor(total / full), full
-        least = cores * max(target * LEAST_PART, chain)
-        places = [count for count in (self.site.nodes, self.site.jobs) if count]
-        return max(1, min(math.floor(total / least), *places, len(clumps))), least
+        total, target, cores = _cost(clumps), self.site.file.target_minutes, work.room.cores
+        chain = sum(_mean(self.needs[step]) for step in work.stage.steps)
+        least = cores * max(target, chain)
+        count = math.floor(total / least + ROUNDING)
+        if not count:
+            least = cores * max(target * LEAST_PART, chain)
+            places = [places for places in (self.site.nodes, self.site.jobs) if places]
+            count = max(1, min(math.floor(total / least + ROUNDING), *places, len(clumps)))
+        longest = work.longest
+        needed = math.ceil(sum(clump.limit for clump in clumps) / longest) if longest else len(clumps)
+        needed = max(needed, math.ceil(sum(clump.pairs for clump in clumps) / MOST_PAIRS))
+        return (count, least) if needed <= count else (min(needed, len(clumps)), total / needed * LESS)
+
+
+def _cost(clumps: Sequence[_Clump]) -> float:
+    return sum(clump.cost for clump in clumps)
+
+
+def _evenness(parts: Sequence[Sequence[_Clump]]) -> float:
+    costs = [_cost(part) for part in parts]
+    return min(costs) / max(costs)
 
 
 def _mean(needs: Mapping[str, Need]) -> float:
@@ -139,7 +168,7 @@ class _StageWork:
             step: [source for source in sources(self.plan, step) if source in stage.steps] for step in stage.steps
         }
 
-    @property
+    @cached_property
     def longest(self) -> float:
         """Core-minutes, by the limits, that the partition's longest job is sure to hold."""
         most = self.room.limits.max_runtime_min
@@ -318,36 +347,28 @@ def _next_kind(ready: Mapping[tuple[int, int, int], list[int]], free: Sequence[i
     return best
 
 
-def _fill(clumps: Sequence[_Clump], count: int, least: float, longest: float) -> Iterator[tuple[int, int]]:
-    """Cut a row of clumps into as many neighbours as wanted, of equal cost, each of the least cost if there is enough.
-
-    Yields
-    ------
-    Start and end of each.
-    """
-    rest, start, bounds = sum(clump.cost for clump in clumps), 0, list[tuple[int, int]]()
+def _fill(clumps: Sequence[_Clump], count: int, least: float, longest: float) -> list[list[_Clump]]:
+    """Cut a row of clumps into as many parts as wanted, of equal cost, each of the least cost if there is enough."""
+    rest, start, parts = _cost(clumps), 0, list[list[_Clump]]()
     while start < len(clumps):
-        target = rest / count
+        target = rest / max(1, count - len(parts))
         end, cost, limit, pairs = start, 0.0, 0.0, 0
         while end < len(clumps):
             clump = clumps[end]
             if end > start and (limit + clump.limit > longest or pairs + clump.pairs > MOST_PAIRS):
                 break
-            if end > start and cost >= least * (1 - 1e-9) and cost + clump.cost / 2 > target:
+            if end > start and cost >= least * (1 - ROUNDING) and cost + clump.cost / 2 > target:
                 break
             end, cost, limit, pairs = end + 1, cost + clump.cost, limit + clump.limit, pairs + clump.pairs
-        bounds.append((start, end))
+        parts.append(list(clumps[start:end]))
         start, rest = end, rest - cost
-        count = max(1, count - 1, math.floor(rest / least) if count == 1 else 1)
-    yield from _merged(clumps, bounds, least, longest)
+    return _merged(parts, least, longest)
 
 
-def _merged(
-    clumps: Sequence[_Clump], bounds: list[tuple[int, int]], least: float, longest: float
-) -> list[tuple[int, int]]:
+def _merged(parts: list[list[_Clump]], least: float, longest: float) -> list[list[_Clump]]:
     """With a last part that is too small put to the one before it, where that may be."""
-    if len(bounds) > 1 and sum(clump.cost for clump in clumps[slice(*bounds[-1])]) < least * (1 - 1e-9):
-        both = clumps[bounds[-2][0] :]
+    if len(parts) > 1 and _cost(parts[-1]) < least * (1 - ROUNDING):
+        both = parts[-2] + parts[-1]
         if sum(clump.limit for clump in both) <= longest and sum(clump.pairs for clump in both) <= MOST_PAIRS:
-            return [*bounds[:-2], (bounds[-2][0], len(clumps))]
-    return bounds
+            return [*parts[:-2], both]
+    return parts

@@ -242,6 +242,11 @@ def _fits(load: Load, partition: Partition, site: Site) -> bool:
     return load.gpus <= partition.gpus and all(limit is None or value <= limit for value, limit in needed)
 
 
+def partition_for(load: Load, site: Site) -> str | None:
+    """The first partition that holds any job of a step; None leaves the choice to the cluster."""
+    return _room([load], site).partition
+
+
 def _room(loads: Sequence[Load], site: Site) -> Room:
     """The allocation for some steps, in the first partition that holds them all."""
     gpus = max(load.gpus for load in loads)
