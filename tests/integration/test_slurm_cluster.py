@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm_site import READY, SlurmSite, wait_until
+from slurm_site import SlurmSite, wait_until
 
 pytestmark = pytest.mark.slurm
 # Takes 8 MB more every 0.05 s until it has 800 MB, then rests.
@@ -26,7 +26,7 @@ def small_site(tmp_path_factory: pytest.TempPathFactory, slurm_site_of_session: 
     site = SlurmSite(tmp_path_factory.mktemp("small") / "site", {"NODES": 1, "ACCOUNTING": 0, "CPUS": 1})
     site.start()
     yield site
-    site.stop()
+    site.stop(now=True)
 
 
 def test_a_job_runs_and_is_accounted_for(slurm_cluster: SlurmSite) -> None:
@@ -59,14 +59,6 @@ def test_a_job_that_takes_more_memory_than_it_asked_for_is_killed(slurm_cluster:
     assert slurm_cluster.wait(modest) == "COMPLETED"
 
 
-def test_a_job_over_its_time_is_ended(slurm_cluster: SlurmSite) -> None:
-    job = slurm_cluster.submit("sleep 300", "--time=5")
-    wait_until(lambda: slurm_cluster.state(job) == "RUNNING")
-    slurm_cluster.let_time_run_out(job)
-    assert slurm_cluster.wait(job) == "TIMEOUT"
-    wait_until(lambda: not list(slurm_cluster.job_processes()), 10, "for the job's processes")
-
-
 def test_jobs_outlive_the_controller(slurm_cluster: SlurmSite) -> None:
     job = slurm_cluster.submit("sleep 3; echo done")
     waiting = slurm_cluster.submit("echo later", f"--dependency=afterok:{job}")
@@ -77,16 +69,20 @@ def test_jobs_outlive_the_controller(slurm_cluster: SlurmSite) -> None:
     assert slurm_cluster.output(job) == "done\n"
 
 
-def test_a_node_without_power_is_down_and_serves_again(slurm_cluster: SlurmSite) -> None:
-    job = slurm_cluster.submit("sleep 300", "--nodelist=n3", "--no-requeue")
-    wait_until(lambda: list(slurm_cluster.job_processes()))
+def test_time_runs_out_and_nodes_lose_power(slurm_cluster: SlurmSite) -> None:
+    late = slurm_cluster.submit("sleep 300", "--time=5", "--nodelist=n2")
+    lost = slurm_cluster.submit("sleep 300", "--nodelist=n3", "--no-requeue")
+    wait_until(lambda: [slurm_cluster.state(job) for job in (late, lost)] == ["RUNNING"] * 2)
+    wait_until(lambda: {words["SLURM_JOB_ID"] for _, words in slurm_cluster.job_processes()} == {late, lost})
+    slurm_cluster.let_time_run_out(late)
     slurm_cluster.kill_node("n3")
-    assert not list(slurm_cluster.job_processes())
-    assert slurm_cluster.wait(job) == "NODE_FAIL"
+    assert [words["SLURM_JOB_ID"] for _, words in slurm_cluster.job_processes()] == [late] * 2
+    assert slurm_cluster.wait(lost) == "NODE_FAIL"
     assert slurm_cluster.nodes()["n3"].startswith("down")
     slurm_cluster.start_slurmd("n3")
-    assert slurm_cluster.nodes()["n3"] in READY
     assert slurm_cluster.wait(slurm_cluster.submit("true", "--nodelist=n3")) == "COMPLETED"
+    assert slurm_cluster.wait(late) == "TIMEOUT"
+    wait_until(lambda: not list(slurm_cluster.job_processes()), 10, "for the late job's processes")
 
 
 def test_jobs_outlive_the_daemon_of_their_node(slurm_cluster: SlurmSite) -> None:

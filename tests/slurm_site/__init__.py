@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +81,9 @@ class SlurmSite:
         settings = self.settings | ({"SLURM_SITE_OWNER": str(owner)} if owner else {})
         self._script("up.sh", settings=settings)
 
-    def stop(self, *, purge: bool = False) -> None:
-        """End its jobs and daemons."""
-        self._script("down.sh", *(["--purge"] if purge else []))
+    def stop(self, *, now: bool = False) -> None:
+        """End its jobs and daemons; `now` kills them, and what they had not saved is lost."""
+        self._script("down.sh", *(["--now"] if now else []))
 
     def _script(self, name: str, *arguments: str, settings: Mapping[str, str] | None = None) -> None:
         command = [str(HERE / name), str(self.root), *arguments]
@@ -166,14 +166,14 @@ class SlurmSite:
     def kill_node(self, node: str) -> None:
         """Kill all of a node at once: daemon, jobs and what watches over them (a power cut)."""
         self._kill(f"slurmd.{node}")
-        mine = [pid for pid, words in self.job_processes() if words.get("SLURMD_NODENAME") == node]
-        for pid in [*filter(is_stepd, map(parent, mine)), *mine]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        log = self.root / f"log/slurmd.{node}.log"
+        # slurmstepd first, or it tells of the job's end
+        kill(pid for pid, _ in processes() if command_line(pid).startswith("slurmstepd:") and log in open_files(pid))
+        kill(pid for pid, words in self.job_processes() if words.get("SLURMD_NODENAME") == node)
 
     def start_slurmd(self, node: str) -> None:
         """Start the daemon of a node again and wait until the node is back."""
-        self._script("up.sh", node)
+        self._script("up.sh", f"slurmd.{node}")
         wait_until(lambda: self.nodes()[node] in READY, 60, f"for node {node}: {self.nodes()}")
 
     def stop_controller(self, *, crash: bool = False) -> None:
@@ -216,6 +216,22 @@ class SlurmSite:
         return found
 
 
+def kill(pids: Iterable[int]) -> None:
+    """Kill processes, those at least that are still there."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def open_files(pid: int) -> set[Path]:
+    """The files that a process has open."""
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").glob("*"):
+        with suppress(OSError):
+            found.add(link.readlink())
+    return found
+
+
 def alive(pid: int) -> bool:
     """Whether a process is there and has not ended (one that nobody has waited for has)."""
     with suppress(OSError):
@@ -236,15 +252,3 @@ def command_line(pid: int) -> str:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ").strip()
     return ""
-
-
-def parent(pid: int) -> int:
-    """The process that started a process; 1 when it is gone."""
-    with suppress(OSError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    return 1
-
-
-def is_stepd(pid: int) -> bool:
-    """Whether a process is the one that Slurm sets above a job's processes."""
-    return command_line(pid).startswith("slurmstepd:")

@@ -4,26 +4,31 @@ say() { printf 'slurm site: %s\n' "$*" >&2; }
 die() { say "$@" && exit 1; }
 
 # A process is ours if it still is the program that we started: a process id that was given out again is not.
-owned() { # NAME WORDS: the process in run/NAME.pid is alive, and WORDS are part of its command line
+owned() { # DAEMON: the process in run/DAEMON.pid is alive, and it is that daemon
     local pid
     pid=$(cat "$STATE/run/$1.pid" 2>/dev/null) && [ -n "$pid" ] || return 1
-    { tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "$2"; } 2>/dev/null
+    { tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "$(words_of "$1")"; } 2>/dev/null
 }
 
-# NAME:WORDS of every daemon, in the order in which they are started.
-daemons() {
-    local node
-    printf '%s\n' "munged:$STATE/munge" "mariadbd:$STATE/db" "slurmdbd:slurmdbd -D" "slurmctld:$STATE/etc/slurm.conf"
-    for node in $(node_names); do printf '%s\n' "slurmd.$node:-N $node "; done
+words_of() { # DAEMON: what no other program's command line has
+    case $1 in
+    munged) echo "$STATE/munge" ;;
+    mariadbd) echo "$STATE/db" ;;
+    slurmdbd) echo slurmdbd -D ;;
+    slurmd.*) echo "-N ${1#slurmd.} -f $STATE/etc/slurm.conf" ;;
+    *) echo "$STATE" ;;
+    esac
 }
 
 node_names() { sed -n 's/^NodeName=\([^ ]*\) .*/\1/p' "$STATE/etc/slurm.conf" 2>/dev/null; }
 
-# Ids of the processes that were started for jobs of this site; they carry its configuration in their environment.
+# Ids of the processes of jobs and of the slurmstepd above them: all have the site's configuration in their environment.
 job_processes() {
-    local file pid
-    for file in /proc/[0-9]*/environ; do
-        pid=${file#/proc/} && pid=${pid%/environ}
-        if grep -qzsxF "SLURM_CONF=$STATE/etc/slurm.conf" "$file" && grep -qzs '^SLURM_JOB_ID=' "$file"; then echo "$pid"; fi
+    local folder
+    for folder in /proc/[0-9]*; do
+        grep -qzsxF "SLURM_CONF=$STATE/etc/slurm.conf" "$folder/environ" || continue
+        if grep -qzs '^SLURM_JOB_ID=' "$folder/environ" || grep -qs '^slurmstepd:' "$folder/cmdline"; then
+            echo "${folder#/proc/}"
+        fi
     done
 }

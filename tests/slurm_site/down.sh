@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Stop the Slurm that up.sh started in FOLDER: its jobs, then its daemons, and nothing else.
 #
-#   tests/slurm_site/down.sh FOLDER [--purge]      --purge removes the folder, too
+#   tests/slurm_site/down.sh FOLDER            up.sh brings the same site back
+#   tests/slurm_site/down.sh FOLDER --now      kills the daemons: what they had not saved is lost
+#   tests/slurm_site/down.sh FOLDER --purge    so does this, and removes the folder
 set -uo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
-STATE=$(cd "${1:?usage: down.sh FOLDER [--purge]}" && pwd) || exit 1
+STATE=$(cd "${1:?usage: down.sh FOLDER [--now|--purge]}" && pwd) || exit 1
 . "$HERE/common.sh"
 [ -e "$STATE/env.sh" ] || die "$STATE: no site was started here"
 # shellcheck disable=SC1091 # made by up.sh
@@ -22,32 +24,41 @@ end_jobs() { # while slurmctld can still tell the nodes: else their processes ou
     say "jobs did not end in $((try / 5)) s; they are killed"
 }
 
-stop() { # NAME WORDS: ask, wait up to 10 s, kill
-    local pid try
-    if owned "$1" "$2"; then
-        pid=$(cat "$STATE/run/$1.pid")
-        kill "$pid" 2>/dev/null
-        for try in $(seq 100); do
-            kill -0 "$pid" 2>/dev/null || break
-            [ "$try" -lt 100 ] || kill -9 "$pid" 2>/dev/null
-            sleep 0.1
-        done
-    fi
-    rm -f "$STATE/run/$1.pid"
+any_alive() { # PID...: one of them has not ended; one that has, and that nobody waits for, keeps its number
+    local pid
+    for pid; do
+        grep -qs '^State:[[:space:]]*[^XZ[:space:]]' "/proc/$pid/status" && return 0
+    done
+    return 1
 }
 
-end_stray() { # what jobs left behind, and the slurmstepd above them
-    local pid parent
-    for pid in $(job_processes); do
-        parent=$(awk '/^PPid:/ {print $2}' "/proc/$pid/status" 2>/dev/null)
-        case $(tr '\0' ' ' <"/proc/${parent:-1}/cmdline" 2>/dev/null) in slurmstepd:*) kill -9 "$parent" 2>/dev/null ;; esac
-        kill -9 "$pid" 2>/dev/null
+stop() { # NAME...: ask them all, wait up to 15 s, kill what is left
+    local name try pids=()
+    for name; do
+        owned "$name" "$(words_of "$name")" && pids+=("$(cat "$STATE/run/$name.pid")")
+        rm -f "$STATE/run/$name.pid"
+    done
+    [ "${#pids[@]}" -gt 0 ] || return 0
+    kill -"$SIGNAL" "${pids[@]}" 2>/dev/null
+    for try in $(seq 150); do
+        any_alive "${pids[@]}" || break
+        [ "$try" -lt 150 ] || kill -9 "${pids[@]}" 2>/dev/null
+        sleep 0.1
     done
 }
 
-stop watch "$STATE"
-end_jobs
-daemons | tac | while IFS=: read -r name words; do stop "$name" "$words"; done
+end_stray() { # what jobs left behind; twice, since a process may just be starting another
+    job_processes | xargs -r kill -9 2>/dev/null
+    job_processes | xargs -r kill -9 2>/dev/null
+}
+
+[ -n "${2:-}" ] && SIGNAL=KILL || SIGNAL=TERM
+stop watch
+[ "$SIGNAL" = KILL ] || end_jobs
+# shellcheck disable=SC2046 # names have no blanks
+stop $(node_names | sed 's/^/slurmd./') slurmctld
+stop slurmdbd
+stop mariadbd munged
 end_stray
 [ "${2:-}" != --purge ] || rm -rf -- "$STATE"
 say stopped

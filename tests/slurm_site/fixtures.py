@@ -23,7 +23,7 @@ def slurm_site_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         site.start(owner=os.getpid())
         yield site
     finally:
-        site.stop()
+        site.stop(now=True)
 
 
 @pytest.fixture

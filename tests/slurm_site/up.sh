@@ -4,8 +4,8 @@
 #
 #   tests/slurm_site/up.sh FOLDER          start
 #   . FOLDER/env.sh                        then sbatch, squeue, sacct ... in that shell
-#   tests/slurm_site/up.sh FOLDER n2       start one daemon alone: munged, mariadbd, slurmdbd, slurmctld or a node
-#   tests/slurm_site/down.sh FOLDER        stop; --purge removes the folder, too
+#   tests/slurm_site/up.sh FOLDER DAEMON   start one alone: munged, mariadbd, slurmdbd, slurmctld, slurmd.n1 ...
+#   tests/slurm_site/down.sh FOLDER        stop
 #
 # Needs root (slurmd becomes the user who submits) and, on Debian or Ubuntu, the packages
 # slurmctld slurmd slurm-client munge, and slurmdbd mariadb-server for accounting. Nothing outside FOLDER is written.
@@ -151,7 +151,7 @@ MaxJobCount=20000
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 SlurmdTimeout=$NODE_TIMEOUT
-MessageTimeout=20
+MessageTimeout=10
 KillWait=2
 # a node that was down serves again when its slurmd is back
 ReturnToService=2
@@ -239,15 +239,16 @@ add_account() { # so that jobs have one to be booked on; the cluster must be kno
     touch "$STATE/db/account-added"
 }
 
-start() { # DAEMON
+start() { # DAEMON, unless it runs
+    if owned "$1"; then return; fi
     case $1 in
-    munged) owned munged "$STATE/munge" || start_munged ;;
-    mariadbd) owned mariadbd "$STATE/db" || start_mariadbd ;;
-    slurmdbd) owned slurmdbd 'slurmdbd -D' || launch slurmdbd slurmdbd -D ;;
-    slurmctld) owned slurmctld "$SLURM_CONF" || launch slurmctld slurmctld -D -i -f "$SLURM_CONF" ;;
-    n[0-9]*)
-        mkdir -p "$STATE/spool/$1"
-        owned "slurmd.$1" "-N $1 " || launch "slurmd.$1" slurmd -D -N "$1" -f "$SLURM_CONF"
+    munged) start_munged ;;
+    mariadbd) start_mariadbd ;;
+    slurmdbd) launch slurmdbd slurmdbd -D ;;
+    slurmctld) launch slurmctld slurmctld -D -i -f "$SLURM_CONF" ;;
+    slurmd.n[0-9]*)
+        mkdir -p "$STATE/spool/${1#slurmd.}"
+        launch "$1" slurmd -D -N "${1#slurmd.}" -f "$SLURM_CONF"
         ;;
     *) die "there is no daemon '$1'" ;;
     esac
@@ -267,7 +268,7 @@ start_all() {
     fi
     start slurmctld
     wait_for 30 slurmctld scontrol ping
-    for node in $(node_names); do start "$node"; done
+    for node in $(node_names); do start "slurmd.$node"; done
     wait_for 60 slurmd all_ready
 }
 
