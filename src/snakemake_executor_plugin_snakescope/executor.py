@@ -214,20 +214,24 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
         """Ask Slurm about all jobs; tell Snakemake of those that have ended."""
-        if not active_jobs or self.watch is None:
-            for info in active_jobs:
-                yield info
-            return
-        by_id = {id(info.aux["watched"]): info for info in active_jobs if info.aux}
-        ended = await asyncio.to_thread(self.watch.round, [info.aux["watched"] for info in active_jobs if info.aux])
-        for watched, facts in ended:
-            info = by_id.pop(id(watched))
+        # not in this thread's event loop, in which Snakemake evaluates resources otherwise
+        for info in await asyncio.to_thread(self._still_active, active_jobs):
+            yield info
+
+    def _still_active(self, jobs: list[SubmittedJobInfo]) -> list[SubmittedJobInfo]:
+        if not jobs or self.watch is None:
+            return jobs
+        infos = {id(info.aux["watched"]): info for info in jobs if info.aux}
+        for watched, facts in self.watch.round([info.aux["watched"] for info in jobs if info.aux]):
+            info = infos.pop(id(watched))
             info.external_jobid = watched.id
             with self._live_lock:
                 self._live.pop(watched.key, None)
-            self._done(info, watched) if facts.kind == "done" else self._failed(info, watched, facts)
-        for info in by_id.values():
-            yield info
+            if facts.kind == "done":
+                self._done(info, watched)
+            else:
+                self._failed(info, watched, facts)
+        return list(infos.values())
 
     def _done(self, info: SubmittedJobInfo, watched: Watched) -> None:
         from snakemake_executor_plugin_snakescope.task import Failure, forget_log, is_plain
