@@ -107,6 +107,8 @@ class Job:
         ``stage/shard`` of the jobs that must be through before.
     expected_min
         How long it is expected to last.
+    max_mem_mb, max_runtime_min
+        What another try may ask for at most; None where that is not known.
     """
 
     stage: str
@@ -120,6 +122,8 @@ class Job:
     resources: Mapping[str, str | int]
     after_jobs: tuple[str, ...]
     expected_min: float
+    max_mem_mb: int | None = None
+    max_runtime_min: int | None = None
 
     @property
     def key(self) -> str:
@@ -353,6 +357,7 @@ def _jobs(
                 stage.name, name, len(shard.pairs), shard.cores, shard.mem_mb + site.file.mem_margin_mb,
                 shard.runtime_min, room.gpus, room.partition, dict(room.limits.resources),
                 tuple(dict.fromkeys(key for key in found if key)), round(shard.minutes, 2),
+                room.limits.max_mem_mb, room.limits.max_runtime_min,
             )  # fmt: skip
 
 
