@@ -15,7 +15,7 @@ from functools import cached_property
 from snakescope.cluster.estimate import Need
 from snakescope.cluster.pending import sources
 from snakescope.cluster.site import Site
-from snakescope.cluster.stages import Stage, Together, asked_min
+from snakescope.cluster.stages import ROUNDING, Stage, Together, asked_min, holds_min
 from snakescope.errors import InputError, Problem
 from snakescope.workflow import Plan
 
@@ -25,8 +25,8 @@ MOST_PAIRS = 10_000
 LEAST_PART = 0.25
 # Rows that belong together in a later stage stay together where that makes shards no more uneven than this.
 COARSE_PART = 0.25
-# Rounding of sums; and how much smaller than equal parts are where jobs may not last as long as they should.
-ROUNDING, LESS = 1e-6, 0.8
+# How much smaller than the others a job may be where none may last as long as it should.
+LESS = 0.8
 Pair = tuple[str, str]
 
 
@@ -175,7 +175,7 @@ class _StageWork:
         if most is None:
             return math.inf
         chain = sum(max(need.limit_min for need in self.needs[step].values()) for step in self.stage.steps)
-        return max(0.0, (most - asked_min(0, None)) / (asked_min(1000, None) / 1000) - chain) * self.room.cores
+        return max(0.0, holds_min(most) - chain) * self.room.cores
 
     def clumps(self) -> list[_Clump]:
         """The atoms with something to do, those of one later group as one clump where that is small."""

@@ -24,13 +24,19 @@ MEMORY_ALIKE_MB = 2000
 MEMORY_FACTOR = 2
 # Added to what jobs may last, in minutes and as a part: starting, planning, an order of jobs less lucky than ours.
 START_MIN, SPARE = 5, 0.1
+ROUNDING = 1e-6
 Atoms = list[list[int]]
 
 
 def asked_min(minutes: float, longest: int | None) -> int:
     """Minutes to ask for, for work that may last so long; no more than a job can have."""
-    asked = math.ceil(minutes * (1 + SPARE)) + START_MIN
+    asked = math.ceil(minutes * (1 + SPARE) - ROUNDING) + START_MIN
     return asked if longest is None else min(asked, longest)
+
+
+def holds_min(longest: int) -> float:
+    """Minutes of work for which so many may be asked for."""
+    return max(0.0, (longest - START_MIN) / (1 + SPARE))
 
 
 @dataclass(frozen=True)
