@@ -94,9 +94,7 @@ def run_summary(result: RunResult, *, dry_run: bool = False) -> str:
     if result.blocked:
         lines.append(f"{result.blocked} jobs did not start, since one they need failed")
     if result.failures:
-        lines.append(
-            "Mend or remove the rows, then run again: only what is missing will run (--retry-failed: only this)."
-        )
+        lines.append("Mend or remove the rows, then run again: only what is missing will run.")
     return "\n".join(lines)
 
 
