@@ -38,7 +38,7 @@ BEHIND = {
     "czifile": {"images"},
     "rich": {"runner"},
     "yaml": {"tool"},
-    "pydantic": {"tool", "pipeline", "runner", "study", "catalog"},
+    "pydantic": {"tool", "pipeline", "runner", "study", "catalog", "cluster"},
     "irods": {"zone"},
     "openpyxl": {"catalog"},
     "snakemake": {"cluster"},
