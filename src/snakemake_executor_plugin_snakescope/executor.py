@@ -234,11 +234,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         return list(infos.values())
 
     def _done(self, info: SubmittedJobInfo, watched: Watched) -> None:
-        from snakemake_executor_plugin_snakescope.task import Failure, forget_log, is_plain
+        from snakemake_executor_plugin_snakescope.task import Failure, forget_log
 
         if (failure := Failure.of(info.job)) is not None:
             failure.remove()
-        if not is_plain(info.job):
+        if list(info.job.log):
             forget_log(self.root, watched.key, watched.id)
         self.report_job_success(info)
 
@@ -249,7 +249,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         log = Path(accounting.log_path(watched.key, watched.id))
         by_itself = facts.kind == "failed" and failed_by_itself(info.job, watched.id)
         if (failure := Failure.of(info.job)) is not None:
-            failure.write(facts, info.job.attempt, again=watched.adopted or info.job.attempt > 1)
+            failure.write(facts, info.job, again=watched.adopted or info.job.attempt > 1)
         if by_itself:
             self._give_up(info.job)
         else:

@@ -81,19 +81,20 @@ class Failure:
                 return cls(Path(output.removesuffix(_DONE) + ".failed.json"))
         return next((cls(Path(log).with_suffix(".slurm.json")) for log in job.log), None)
 
-    def write(self, facts: JobFacts, attempt: int, *, again: bool) -> None:
-        """Leave what is known.
+    def write(self, facts: JobFacts, job: Any, *, again: bool) -> None:
+        """Leave what is known, and what the job had asked for.
 
         Parameters
         ----------
         again
             Whether there was an attempt before whose growth counts on.
         """
+        asked = {"mem_mb": job.resources.get("mem_mb"), "runtime_min": job.resources.get("runtime")}
         times: dict[str, int] = (self._times() if again else None) or {"mem_mb": 1, "runtime_min": 1}
         resource = _GROWS.get(facts.kind or "")
         if resource:
             times[resource] = times.get(resource, 1) + 1
-        told = {"kind": facts.kind, "job_id": facts.job_id, "attempt": attempt, "times": times}
+        told = {"kind": facts.kind, "job_id": facts.job_id, "attempt": job.attempt, **asked, "times": times}
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
@@ -135,6 +136,6 @@ def tell_in_log(job: Any, facts: JobFacts, log: Path) -> None:
 
 
 def forget_log(folder: Path, key: str, job_id: str) -> None:
-    """Remove what the Snakemake in a job printed: all that matters of it is in the step's own log."""
+    """Remove what a job that is done printed around its tool: all that matters is in the log of its rule."""
     with suppress(OSError):
         accounting.log_of(folder, key, job_id).unlink()
