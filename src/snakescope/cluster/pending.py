@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from snakescope import layout
 from snakescope.errors import problem
@@ -29,8 +29,10 @@ CHUNK = 2048
 # Wall times kept for each step.
 SAMPLES = 1000
 
-_ENTRY = re.compile(rb'^    \{"port": "([^"]*)", "path": ("(?:[^"\\]|\\.)*")(?:, "bytes": [^,}]*)?(.*)$', re.MULTILINE)
-_SHA256 = re.compile(rb'^, "sha256": "([0-9a-f]{64})"')
+_ENTRY = re.compile(
+    rb'^    \{"port": "([^"]*)", "path": ("(?:[^"\\]|\\.)*")(?:, "bytes": [^,}]*)?(?:, "sha256": "([0-9a-f]{64})")?(.*)$',
+    re.MULTILINE,
+)
 _MORE = re.compile(rb'"(checksum|staged)": ("(?:[^"\\]|\\.)*")')
 _HEAD = re.compile(rb'\n  "wall_s": ([0-9.]+|null),\n')
 _ROWS = re.compile(rb'\n  "row_parameters": (\{.*\}),\n')
@@ -67,8 +69,7 @@ class Pending:
         return sum(state == "stale" for units in self.pairs.values() for state in units.values())
 
 
-@dataclass(frozen=True, slots=True)
-class _Input:
+class _Input(NamedTuple):
     path: str
     sha256: str | None
     checksum: str | None
@@ -342,14 +343,13 @@ def _parse(data: bytes) -> _Facts | None:
 
 
 def _entries(data: bytes) -> Iterator[tuple[str, _Input]]:
-    for port, path, rest in _ENTRY.findall(data):
-        found = _SHA256.match(rest)
-        more: dict[bytes, str] = (
-            {name: _json(text) for name, text in _MORE.findall(rest)} if b'"staged": ' in rest else {}
-        )
+    for port, path, sha256, rest in _ENTRY.findall(data):
         text = path[1:-1].decode() if b"\\" not in path else str(_json(path))
-        sha256 = found[1].decode() if found else None
-        yield port.decode(), _Input(text, sha256, more.get(b"checksum"), more.get(b"staged"))
+        if b'"staged": ' in rest:
+            more = {name: _json(found) for name, found in _MORE.findall(rest)}
+            yield port.decode(), _Input(text, sha256.decode() or None, more.get(b"checksum"), more.get(b"staged"))
+        else:
+            yield port.decode(), _Input(text, sha256.decode() or None, None, None)
 
 
 def _parse_json(data: bytes) -> _Facts | None:

@@ -178,16 +178,26 @@ class _StageWork:
         return max(0.0, holds_min(most) - chain) * self.room.cores
 
     def clumps(self) -> list[_Clump]:
-        """The atoms with something to do, those of one later group as one clump where that is small."""
-        atoms = self._atoms()
+        """The atoms with something to do; those of one group of any step as one clump where that is small."""
+        steps = self.plan.steps
+        levels = [self._together.parts(tuple(steps)), *(self._together.parts([step]) for step in steps)]
+        levels.sort(key=lambda level: level[-1])  # the largest groups first
+        return list(self._split(list(self._atoms().values()), levels))
+
+    def _split(self, atoms: list[_Atom], levels: Sequence[Sequence[int]]) -> Iterator[_Clump]:
+        clump = _Clump.of(atoms)
         full = self.room.cores * self.site.file.target_minutes
-        clumps = []
-        for rows in self._together.atoms(tuple(self.plan.steps)):
-            inside = [atoms[row] for row in rows if row in atoms]
-            clump = _Clump.of(inside)
-            small = clump.cost <= COARSE_PART * full and clump.limit <= self.longest and clump.pairs <= MOST_PAIRS / 4
-            clumps += [clump] if inside and small else [_Clump.of([atom]) for atom in inside]
-        return clumps
+        small = clump.cost <= COARSE_PART * full and clump.limit <= self.longest and clump.pairs <= MOST_PAIRS / 4
+        if small or len(atoms) == 1:
+            yield clump
+        elif not levels:
+            yield from (_Clump.of([atom]) for atom in atoms)
+        else:
+            parts: dict[int, list[_Atom]] = defaultdict(list)
+            for atom in atoms:
+                parts[levels[0][atom.rows[0]]].append(atom)
+            for part in parts.values():
+                yield from self._split(part, levels[1:])
 
     def _atoms(self) -> dict[int, _Atom]:
         """The atoms with something to do, by the first of their rows."""

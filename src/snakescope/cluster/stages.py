@@ -139,6 +139,7 @@ class Together:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._atoms: dict[frozenset[tuple[str, ...]], Atoms] = {}
+        self._parts: dict[frozenset[tuple[str, ...]], list[int]] = {}
 
     @cached_property
     def _place(self) -> dict[str, int]:
@@ -153,6 +154,19 @@ class Together:
         if overs not in self._atoms:
             self._atoms[overs] = self._connected(overs)
         return self._atoms[overs]
+
+    def parts(self, steps: Collection[str]) -> list[int]:
+        """For each row, the number of the atom that it is in; one more entry says how many atoms there are."""
+        overs = self._overs(steps)
+        if overs not in self._parts:
+            atoms = self.atoms(steps)
+            found = [0] * (len(self.plan.sheet.rows) + 1)
+            for number, rows in enumerate(atoms):
+                for row in rows:
+                    found[row] = number
+            found[-1] = len(atoms)
+            self._parts[overs] = found
+        return self._parts[overs]
 
     def _overs(self, steps: Collection[str]) -> frozenset[tuple[str, ...]]:
         seen, waiting = set[str](), list(steps)
