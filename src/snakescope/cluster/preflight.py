@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,8 @@ def _try_disk(root: Path) -> None:
         fix = "Make room, or ask for a larger quota; see `df`, `df -i` and `quota`. Nothing was submitted."
         raise EnvironmentUnusableError(f"{root}: cannot be written ({error.strerror}).\n    {fix}") from error
     finally:
-        probe.unlink(missing_ok=True)
+        with suppress(OSError):
+            probe.unlink()
 
 
 def _largest(jobs: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
