@@ -30,7 +30,8 @@ CHUNK = 2048
 SAMPLES = 1000
 
 _ENTRY = re.compile(
-    rb'^    \{"port": "([^"]*)", "path": ("(?:[^"\\]|\\.)*")(?:, "bytes": [^,}]*)?(?:, "sha256": "([0-9a-f]{64})")?(.*)$',
+    rb'^    \{"port": "([^"]*)", "path": ("(?:[^"\\]|\\.)*")'
+    rb'(?:, "bytes": [^,}]*)?(?:, "sha256": "([0-9a-f]{64})")?(.*)$',
     re.MULTILINE,
 )
 _MORE = re.compile(rb'"(checksum|staged)": ("(?:[^"\\]|\\.)*")')

@@ -117,7 +117,7 @@ def _times(made: RunPlan) -> list[str]:
     if measured:
         lines.append(f"Times as measured, in parts of the tools' limits: {', '.join(measured)}.")
     if guessed:
-        hint = "run a few rows first (--first 4) and shards fit better"
+        hint = "run a few rows or one series first (--first, --only), and jobs fit better"
         lines.append(f"Times by the tools' limits, nothing measured yet: {', '.join(guessed)}; {hint}.")
     return lines
 
