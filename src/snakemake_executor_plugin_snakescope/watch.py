@@ -99,7 +99,7 @@ class Watch:
         self._tell_stuck([queue[job.id] for job in jobs if job.id in queue])
         gone = [job for job in jobs if job.id not in queue]
         for job in gone:
-            job.gone_since = job.gone_since or self.clock()
+            job.gone_since = self.clock() if job.gone_since is None else job.gone_since
         found = self._ask(gone)
         ended = [(job, facts) for job in gone if (facts := self._judged(job, found.get(job.id))) is not None]
         self.ledger.add(facts for _, facts in ended)
