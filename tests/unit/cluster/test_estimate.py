@@ -39,10 +39,12 @@ RESOURCES = ["100 + bytes(in.image) / 1e6", "voxels / 1e6 * voxel_size_um.z", "w
 @pytest.mark.parametrize("expression", RESOURCES)
 def test_every_kind_of_expression_is_evaluated_as_for_the_job_itself(tmp_path: Path, expression: str) -> None:
     rows: list[dict[str, str]] = []
-    for n, row in enumerate(rows_of(12)):
-        shape, z = f"1,{10 + n % 3},1000,1000", f"0.{1 + n % 2},0.1,0.1"
-        rows.append({**row, "bytes": str(10**6 * n), "shape": shape, "voxel_size_um": z, "time_step_s": str(1 + n % 4)})
-        rows[-1]["word"] = str(1 + n % 5)
+    for n, row in enumerate(rows_of(30)):
+        shape, z = f"1,{10 + n // 3 % 2},1000,1000", f"0.{1 + n // 4 % 2},0.1,0.1"
+        rows.append(
+            {**row, "bytes": str(10**6 * n), "shape": shape, "voxel_size_um": z, "time_step_s": str(1 + n // 5 % 2)}
+        )
+        rows[-1]["word"] = str(1 + n // 7 % 2)
     shear = {**TOOLS["shear"], "resources": {"mem_mb": expression, "runtime_min": expression}}
     shear["outputs"] = {"image": {**shear["outputs"]["image"], "shape": {"x": "shape.x * width"}}}
     link = {**TOOLS["link"], "resources": {"mem_mb": "rows", "runtime_min": 1}}

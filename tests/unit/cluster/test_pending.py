@@ -16,6 +16,7 @@ from snakescope.cluster.pending import Pending, find_pending, in_order, keep_fai
 from snakescope.errors import InputError
 from snakescope.samples import build_sheet, read_sheet, write_sheet
 from snakescope.workflow import Plan
+from tiny_tools import write_pipeline, write_rows, write_rules, write_tools
 
 
 def pairs(found: Pending) -> set[tuple[str, str, str]]:
@@ -100,6 +101,28 @@ def test_another_path_in_the_sheet_makes_what_reads_it_stale(tmp_path: Path) -> 
     assert not {("shear", "r000", "stale"), ("look", "r005", "stale")} & pairs(found)
 
 
+def test_an_input_that_was_wired_since_makes_stale(tmp_path: Path) -> None:
+    write_all(tmp_path, study(tmp_path, steps={**STEPS, "shear": {"tool": "shear", "inputs": {"image": "sheet.path"}}}))
+    found = find_pending(study(tmp_path), tmp_path)
+    assert set(found.pairs["shear"].values()) == {"stale"}
+
+
+def test_a_staged_image_whose_checksum_changed_is_stale(tmp_path: Path) -> None:
+    rows = [{**rows_of(1)[0], "path": "irods:///z/a.tif", "checksum": "sha2:y"}]
+    write_tools(tmp_path, TOOLS)
+    write_rules(tmp_path, write_pipeline(tmp_path, {"shear": STEPS["shear"]}))
+    write_rows(tmp_path, rows, ("word", "checksum"))
+    plan = Plan.read("test", layout.SHEET, tmp_path)
+    path = write_record(tmp_path, plan, "shear", "r000")
+    staged = plan.inputs("shear", "image", "r000")[0]
+    text = path.read_text()
+    start = text.index(f'"path": "{staged}"')
+    for checksum, total in (("sha2:y", 0), ("sha2:x", 1)):
+        told = f'"path": "irods:///z/a.tif", "bytes": 7, "sha256": null, "checksum": "{checksum}", "staged": "{staged}"'
+        path.write_text(text[:start] + told + text[text.index("}", start) :])
+        assert find_pending(plan, tmp_path).total == total
+
+
 def test_a_row_parameter_that_changed_makes_stale(tmp_path: Path) -> None:
     steps = {**STEPS, "look": {**STEPS["look"], "params": {"word": {"column": "word"}}}}
     rows = [{**row, "word": "a"} for row in rows_of(6)]
@@ -175,7 +198,11 @@ def test_a_staged_image_is_told_by_its_address_and_checksum(tmp_path: Path) -> N
     start = text.index(f'"path": "{staged}"')
     path.write_text(text[:start] + told + text[text.index("}", start) :])
     assert find_pending(plan, tmp_path).total == 0
-    path.write_text(path.read_text().replace("a b.tif", "c.tif"))
+    kept = path.read_text()
+    path.write_text(kept.replace(f'"staged": "{staged}"', '"staged": "staged/other/other.tif"'))
+    assert find_pending(plan, tmp_path).total == 1
+    plan = change_row(tmp_path, "r000", path="irods:///z/c.tif")
+    path.write_text(kept)
     assert find_pending(plan, tmp_path).total == 1
 
 
