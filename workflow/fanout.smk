@@ -36,17 +36,19 @@ for stage in outer.stages:
             **stage.resources(),
             mem_mb=stage.mem_mb,
             runtime=stage.runtime,
+            tools_mb=stage.tools_mb,
             growth=stage.growth,
             final=lambda wildcards, attempt: int(
                 attempt > workflow.execution_settings.retries
             ),
         params:
+            plain=True,
             words=stage.words,
             extra=["--extra", *extra] if extra else [],
         message:
             "{rule}/{wildcards.shard}"
         shell:
             """
-            exec python -m snakescope.cluster.shard {params.words:q} --cores {threads} --mem-mb {resources.mem_mb} \\
+            exec python -m snakescope.cluster.shard {params.words:q} --cores {threads} --mem-mb {resources.tools_mb} \\
             --growth {resources.growth} --final {resources.final} {params.extra:q} >{log:q} 2>&1
             """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import os
+import shutil
 import sys
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ from snakemake.cli import main
 from snakemake.jobs import Job
 from snakemake.persistence import PersistenceBase
 from snakemake.scheduling.job_scheduler import JobScheduler
+from snakemake.shell import shell
 
 from snakescope import layout
 from snakescope.workflow import Plan
@@ -84,6 +86,8 @@ def run_rules(work: Work, order: Sequence[str], stop: Callable[..., None]) -> bo
     _schedule_lightly(order, work.cores)
     _limit(work.resources)
     _measure_later()
+    if not work.extra:  # what activates an environment may be written for bash
+        _use_light_shell()
     JobScheduler.exit_gracefully = lambda _, *_arguments: stop()
     try:
         main(list(_arguments(work)))
@@ -215,6 +219,13 @@ def _schedule_lightly(order: Sequence[str], cores: int) -> None:
         JobScheduler.remaining_jobs = property(lambda _: ())
     if hasattr(Job, "log_info"):
         Job.log_info = lambda _, *_arguments, **_named: None
+
+
+def _use_light_shell() -> None:
+    """Have the jobs' shell be one that starts in half the time; `job.sh` is written for any."""
+    light = shutil.which("dash")
+    if light:
+        shell.executable(light)
 
 
 def _measure_later() -> None:

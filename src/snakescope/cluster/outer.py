@@ -130,14 +130,19 @@ class Stage:
 
     def mem_mb(self, wildcards: Any, attempt: int) -> int:
         """Memory of a job: twice what it was when that was not enough."""
-        return self._grown(wildcards.shard, attempt, "mem_mb", "oom")
+        return self._grown(wildcards.shard, attempt, "mem_mb")
 
     def runtime(self, wildcards: Any, attempt: int) -> int:
         """Minutes of a job: twice what they were when they were not enough."""
-        return self._grown(wildcards.shard, attempt, "runtime_min", "timeout")
+        return self._grown(wildcards.shard, attempt, "runtime_min")
+
+    def tools_mb(self, wildcards: Any, attempt: int) -> int:
+        """The part of a job's memory that its tools may use together."""
+        memory = self.mem_mb(wildcards, attempt)
+        return max(memory - int(self.plan.content.get("mem_margin_mb", 0)), memory // 2)
 
     def growth(self, wildcards: Any, attempt: int) -> int:
-        """How many times the planned memory a job has."""
+        """How many times the planned memory a job has; its tools may use so many times what they are expected to."""
         return max(1, self.mem_mb(wildcards, attempt) // int(self.jobs[wildcards.shard]["mem_mb"]))
 
     def resources(self) -> dict[str, Any]:
@@ -158,28 +163,25 @@ class Stage:
         words += ["--gpus", str(self.gpus)] if self.gpus else []
         return words + (["--later", *later] if later else [])
 
-    def _grown(self, shard: str, attempt: int, name: str, kind: str) -> int:
+    def _grown(self, shard: str, attempt: int, name: str) -> int:
+        """What was planned, doubled for each attempt that ended for want of it, up to what the partition has."""
         job = self.jobs[shard]
         planned = int(job[name])
         path = layout.cluster_failure(self.plan.digest, self.name, shard)
         if attempt == 1 and path not in self.plan.failed_before:
             return planned
-        failure = _read(path)
-        asked = failure.get(name)
-        if failure.get("kind") == kind:
-            wanted = 2 * asked if isinstance(asked, int) else planned * 2 ** max(1, attempt - 1)
-        else:
-            wanted = asked if isinstance(asked, int) else planned
-        cap = job.get(f"max_{name}") or self.plan.content.get("limits", {}).get(f"max_{name}")
+        wanted = planned * 2 ** max(0, _times(path, name) - 1)
+        cap = job.get(f"max_{name}")
         return max(planned, min(wanted, int(cap)) if cap else wanted)
 
 
-def _read(path: str) -> dict[str, Any]:
+def _times(path: str, name: str) -> int:
+    """One more than the attempts that ended for want of a resource, as the executor has counted them."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        told: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        return int(told["times"][name])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 1
 
 
 def extra_words(deployment: Any) -> Sequence[str]:
