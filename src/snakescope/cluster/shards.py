@@ -27,6 +27,7 @@ LEAST_PART = 0.25
 COARSE_PART = 0.25
 # How much smaller than the others a job may be where none may last as long as it should.
 LESS = 0.8
+SHOWN = 20
 Pair = tuple[str, str]
 
 
@@ -95,7 +96,8 @@ class Packer:
         for clumps in self._parted(work):
             made += work.finished([atom for clump in clumps for atom in clump.atoms], problems)
         if problems:
-            raise InputError(problems)
+            more = [Problem("and", f"{len(problems) - SHOWN} more such groups")] if len(problems) > SHOWN else []
+            raise InputError(problems[:SHOWN] + more)
         return made
 
     def _parted(self, work: _StageWork) -> list[list[_Clump]]:
@@ -221,7 +223,7 @@ class _StageWork:
         order = {step: number for number, step in enumerate(self.stage.steps)}
         pairs = sorted((pair for atom in atoms for pair in atom.pairs), key=lambda pair: order[pair[0]])
         rows = sorted(row for atom in atoms for row in atom.rows)
-        cores = self._cores(pairs, sum(atom.cost for atom in atoms))
+        cores = self._cores(pairs, sum(atom.cost for atom in atoms), sum(atom.limit for atom in atoms))
         mem_mb = self._memory(pairs, cores)
         graph = self._graph(pairs)
         limit = self._lasts(graph, pairs, cores, mem_mb, limits=True)
@@ -240,7 +242,7 @@ class _StageWork:
         message = f"what must be done together for {unit!r} may last {limit:.0f} min; no job lasts over {longest} min"
         return Problem(f"step {step!r}", message, f"Name a partition with longer jobs in {self.site.where}.")
 
-    def _cores(self, pairs: Sequence[Pair], cost: float) -> int:
+    def _cores(self, pairs: Sequence[Pair], cost: float, limit: float) -> int:
         """All cores of the room where there is enough to do for them; else as many as are kept busy."""
         wide: dict[str, int] = defaultdict(int)
         for step, unit in pairs:
@@ -248,7 +250,9 @@ class _StageWork:
         largest = max(self.needs[step][unit].cores for step, unit in pairs)
         if cost < self.room.cores * self.site.file.target_minutes:
             lasts = max(self.site.file.target_minutes * LEAST_PART, self._chain(pairs))
-            return max(largest, min(self.room.cores, max(wide.values()), math.ceil(cost / lasts - 1e-9)))
+            busy = math.ceil(cost / lasts - ROUNDING)
+            in_time = math.ceil(limit / self.longest * self.room.cores - ROUNDING) if self.longest else self.room.cores
+            return max(largest, min(self.room.cores, max(wide.values()), max(busy, in_time)))
         return max(largest, min(self.room.cores, max(wide.values())))
 
     def _chain(self, pairs: Sequence[Pair]) -> float:
@@ -269,8 +273,7 @@ class _StageWork:
             largest[step] * min(counts[step], max(1, cores // next(iter(self.needs[step].values())).cores))
             for step in counts
         )
-        most = self.room.limits.max_mem_mb
-        return wanted if most is None else min(wanted, most - self.site.file.mem_margin_mb)
+        return wanted if self.room.mem_mb is None else min(wanted, self.room.mem_mb)
 
     def _graph(self, pairs: Sequence[Pair]) -> list[tuple[int, ...]]:
         """For each pair, the numbers of those that wait for it."""

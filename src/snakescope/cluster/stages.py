@@ -98,6 +98,8 @@ class Room:
         By step, how many of its jobs run side by side.
     gpus
         GPUs of the allocation.
+    mem_mb
+        Memory that the tools may use together at most; None: as much as the steps want.
     """
 
     partition: str | None
@@ -105,6 +107,7 @@ class Room:
     cores: int
     slots: Mapping[str, int]
     gpus: int
+    mem_mb: int | None = None
 
     def weight(self, step: str) -> float:
         """Cores that one job of a step keeps others from using."""
@@ -212,18 +215,20 @@ def choose_stages(plan: Plan, needs: Mapping[str, Mapping[str, Need]], site: Sit
     problems = [found for load in loads for found in unfit(load, site)]
     if problems:
         raise InputError(problems)
-    parts: list[list[Load]] = []
-    reasons: list[str | None] = []
+    parts: list[tuple[list[Load], Room, str | None]] = []
     for load in loads:
-        why = _why_apart(parts[-1], load, site, together) if parts else None
-        if parts and why is None:
-            parts[-1].append(load)
+        if parts:
+            part, before, reason = parts[-1]
+            found = _join(part, before, load, site, together)
+            if isinstance(found, Room):
+                parts[-1] = [*part, load], found, reason
+                continue
         else:
-            parts.append([load])
-            reasons.append(why)
+            found = None
+        parts.append(([load], _room([load], site), found))
     return [
-        Stage(f"s{number}", tuple(load.step for load in part), _room(part, site), why)
-        for number, (part, why) in enumerate(zip(parts, reasons, strict=True), start=1)
+        Stage(f"s{number}", tuple(load.step for load in part), room, why)
+        for number, (part, room, why) in enumerate(parts, start=1)
     ]
 
 
@@ -267,8 +272,8 @@ def partition_for(load: Load, site: Site) -> str | None:
     return _room([load], site).partition
 
 
-def _room(loads: Sequence[Load], site: Site) -> Room:
-    """The allocation for some steps, in the first partition that holds them all."""
+def _room(loads: Sequence[Load], site: Site, most_mb: int | None = None) -> Room:
+    """The allocation for some steps, in the first partition that holds them all; of so much memory at most."""
     gpus = max(load.gpus for load in loads)
     fitting = (
         (name, partition)
@@ -278,7 +283,8 @@ def _room(loads: Sequence[Load], site: Site) -> Room:
     name, limits = next(fitting)
     largest = max(load.cores for load in loads)
     cores = max(largest, min(site.cores_per_job, limits.max_cpus or site.cores_per_job))
-    memory = None if limits.max_mem_mb is None else limits.max_mem_mb - site.file.mem_margin_mb
+    given = None if limits.max_mem_mb is None else limits.max_mem_mb - site.file.mem_margin_mb
+    memory = min((limit for limit in (given, most_mb) if limit is not None), default=None)
     slots = {}
     for load in loads:
         side_by_side = [cores // load.cores]
@@ -286,32 +292,37 @@ def _room(loads: Sequence[Load], site: Site) -> Room:
         side_by_side += [gpus // load.gpus] if load.gpus else []
         slots[load.step] = min(side_by_side)
     used = max(slots[load.step] * load.cores for load in loads)
-    return Room(name, limits, used, slots, gpus)
+    return Room(name, limits, used, slots, gpus, memory)
 
 
-def _why_apart(part: Sequence[Load], load: Load, site: Site, together: Together) -> str | None:
-    """Why a step cannot share an allocation with those before it; None when it can."""
+def _join(part: Sequence[Load], before: Room, load: Load, site: Site, together: Together) -> Room | str:
+    """The allocation that a step shares with those before it, or why they cannot share one."""
     if load.gpus or part[-1].gpus:
         return "a GPU is held by no other step" if load.gpus else f"{part[-1].step} holds a GPU"
     both = [*part, load]
-    before = _room(part, site)
     if _room([load], site).partition != before.partition:
         return f"{load.step} needs another partition"
-    if (room := _room_or_none(both, site)) is None:
+    if (room := _room_or_none(both, site, before.mem_mb)) is None:
         return "no partition holds both"
     longest = room.limits.max_runtime_min
     if longest is not None and asked_min(sum(each.limit_min for each in both), None) > longest:
         return f"one after the other they may last longer than {longest} min"
-    return (
-        _too_large(part, both, room, site, together)
-        or _uneven_memory(part, load, room, site, together)
-        or _idle_cores(both, room, site, together)
-    )
+    uneven = _uneven_memory(part, load, room, site, together)
+    if uneven:  # it may do with the memory that the others ask for, a few of its jobs at a time
+        least = max(_asked_mb(part, before), load.mem_mb)
+        room = _room(both, site, least)
+        if _uneven_memory(part, load, room, site, together):
+            return uneven
+    return _too_large(part, both, room, site, together) or _idle_cores(both, room, site, together, uneven) or room
 
 
-def _room_or_none(loads: Sequence[Load], site: Site) -> Room | None:
+def _asked_mb(loads: Sequence[Load], room: Room) -> int:
+    return max(room.slots[load.step] * load.mem_mb for load in loads)
+
+
+def _room_or_none(loads: Sequence[Load], site: Site, most_mb: int | None) -> Room | None:
     try:
-        return _room(loads, site)
+        return _room(loads, site, most_mb if most_mb is None else max(most_mb, *(load.mem_mb for load in loads)))
     except StopIteration:
         return None
 
@@ -322,10 +333,17 @@ def _work(loads: Sequence[Load], room: Room, atoms: int) -> float:
 
 
 def _too_large(part: Sequence[Load], both: Sequence[Load], room: Room, site: Site, together: Together) -> str | None:
-    fine, coarse = (len(together.atoms([load.step for load in loads])) for loads in (part, both))
-    lasts = _work(both, room, coarse) / room.cores
-    if coarse < fine and lasts > 2 * site.file.target_minutes:
+    fine, coarse = (together.atoms([load.step for load in loads]) for loads in (part, both))
+    if len(coarse) == len(fine):
+        return None
+    lasts = _work(both, room, len(coarse)) / room.cores
+    if lasts > 2 * site.file.target_minutes:
         return f"whole groups of {both[-1].step} would make jobs of {lasts:.0f} min; the rows before it need none"
+    longest = room.limits.max_runtime_min
+    rows = max(map(len, coarse)) / len(together.plan.sheet.rows)
+    most = rows * sum(load.units * load.limit_min * room.weight(load.step) for load in both) / room.cores
+    if longest is not None and most > holds_min(longest):
+        return f"whole groups of {both[-1].step} may last {most:.0f} min; no job lasts over {longest} min"
     return None
 
 
@@ -343,13 +361,13 @@ def _times(loads: Sequence[Load], room: Room, site: Site, together: Together) ->
     return found
 
 
-def _idle_cores(loads: Sequence[Load], room: Room, site: Site, together: Together) -> str | None:
+def _idle_cores(loads: Sequence[Load], room: Room, site: Site, together: Together, uneven: str | None) -> str | None:
     times = _times(loads, room, site, together)
     total = sum(minutes for minutes, _ in times.values()) * room.cores
     for step, (minutes, work) in times.items():
         idle = (minutes * room.cores - work) / total
         if idle > IDLE:
-            return f"{step} would leave {idle:.0%} of the cores idle"
+            return uneven or f"{step} would leave {idle:.0%} of the cores idle"
     return None
 
 

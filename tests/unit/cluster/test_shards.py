@@ -189,6 +189,14 @@ def test_jobs_are_shorter_where_the_partition_wants_it() -> None:
     assert min(len(shard.rows) for shard in shards) >= 20
 
 
+def test_short_jobs_with_long_limits_keep_the_cores_that_hold_them_in_time() -> None:
+    plan = plan_of([(n, 0) for n in range(1000)], {"a": STEPS["a"]})
+    short = Site(partitions={"cpu": CPU.model_copy(update={"max_runtime_min": 120})})
+    ((_, shards),) = packed(plan, alike(plan, Need(0.05, 10, 100, 1)), short)
+    assert len(shards) <= 14
+    assert {shard.cores for shard in shards} == {8}
+
+
 def test_a_group_that_lasts_too_long_is_told() -> None:
     plan = plan_of([(n // 3, 0) for n in range(60)])
     needs = alike(plan, Need(1, 1, 100, 1)) | {"k": {}}

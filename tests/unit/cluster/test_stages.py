@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cluster_helpers import STEPS, TOOLS, rows_of, study
+from cluster_helpers import STEPS, TOOLS, rows_of, study, write_record
 from snakescope.cluster.estimate import Need, estimate
 from snakescope.cluster.pending import find_pending
 from snakescope.cluster.site import Partition, Site, SiteFile
@@ -95,6 +95,26 @@ def test_groups_that_would_make_jobs_too_long_stand_apart(tmp_path: Path) -> Non
     found = stages_with(tmp_path, ALIKE, rows=600, series=300)
     assert parts(found) == [("shear", "look"), ("link", "judge")]
     assert "whole groups of link would make jobs of" in (found[1].why or "")
+
+
+def test_groups_that_may_last_too_long_stand_apart(tmp_path: Path) -> None:
+    generous = {**ALIKE, "look": {"mem_mb": 500, "runtime_min": 100}}
+    tools = {name: {**tool, "resources": generous[name]} for name, tool in TOOLS.items()}
+    plan = study(tmp_path, rows_of(120, 60), STEPS, tools)
+    for unit in list(plan.units("shear"))[:3]:
+        for step in ("shear", "look"):
+            write_record(tmp_path, plan, step, unit, wall_s=0.6)
+    needs = estimate(plan, find_pending(plan, tmp_path)).needs
+    found = choose_stages(plan, needs, site(), Together(plan))
+    assert parts(found)[0] == ("shear", "look")
+    assert "whole groups of link may last 7" in (found[1].why or "")
+
+
+def test_a_short_step_of_much_memory_does_with_what_the_others_have(tmp_path: Path) -> None:
+    resources = {**ALIKE, "shear": {"mem_mb": 500, "runtime_min": 100}, "look": {"mem_mb": 3000, "runtime_min": 1}}
+    first = stages_with(tmp_path, resources, {name: STEPS[name] for name in ("shear", "look")})[0]
+    assert first.steps == ("shear", "look")
+    assert (first.room.mem_mb, first.room.slots) == (4000, {"shear": 8, "look": 1})
 
 
 def test_steps_that_are_too_long_one_after_the_other_are_parted(tmp_path: Path) -> None:
