@@ -105,9 +105,18 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         except SnakescopeError as error:
             self._refused(job, f"{label.key}: {error}")
             return
+        if is_plain(job):
+            self._prepare(job)
         body = job.shellcmd if is_plain(job) else self.format_job_exec(job)
         script = slurm.script(body, f"{label.study} {label.key}")
         self._pool.submit(self._submit, Submission(job, label, script, needs, after))
+
+    def _prepare(self, job: Any) -> None:
+        """What the Snakemake in a job does else: folders for what it writes, and nothing there that is not its own."""
+        for path in map(Path, (*job.output, *job.log)):
+            self._make_folder(path.parent)
+        for path in map(Path, job.output):
+            path.unlink(missing_ok=True)
 
     def _claim(self, label: Label) -> tuple[QueuedJob | None, tuple[str, ...]]:
         """The job in the queue that does just this; and those that do something else under the same key.
@@ -183,11 +192,13 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         from snakescope.cluster import accounting
 
         path = accounting.log_path(key)
-        folder = (self.root / path).parent
-        if folder not in self._folders:
-            folder.mkdir(parents=True, exist_ok=True)  # Slurm makes none
-            self._folders.add(folder)
+        self._make_folder(Path(path).parent)  # Slurm makes none
         return path
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder not in self._folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._folders.add(folder)
 
     def _follow(self, job: Any, label: Label, job_id: str, *, adopted: bool = False) -> None:
         from snakemake_executor_plugin_snakescope.watch import Watched

@@ -168,6 +168,19 @@ def test_jobs_of_a_killed_head_are_taken_over_and_none_runs_twice(study: TinyStu
     assert study.read("starts") == "x\nx\n"
 
 
+def test_jobs_go_on_when_the_runner_is_killed(study: TinyStudy, slurm_cluster: SlurmSite) -> None:
+    use_tool(study, "open('starts', 'a').write('x\\n')\ntime.sleep(8)")
+    command = [sys.executable, "-m", "snakescope.cli", "run", "--profile", "slurm", "--quiet"]
+    runner = subprocess.Popen(command, cwd=study.root, start_new_session=True)
+    wait_until(lambda: len(running(slurm_cluster)) == 2, 40)
+    runner.kill()
+    runner.wait()
+    log = study.root / ".snakescope/snakemake.log"
+    wait_until(lambda: "Left 2 jobs to Slurm" in log.read_text(), 30)
+    wait_until(lambda: study.snakescope("run", "--profile", "slurm", "--quiet").returncode == 0, 60)
+    assert study.read("starts") == "x\nx\n"
+
+
 def test_what_ended_while_nobody_looked_is_written_down_later(study: TinyStudy, slurm_cluster: SlurmSite) -> None:
     use_tool(study, "time.sleep(3)")
     head = start(compiled(study))
@@ -269,13 +282,69 @@ def test_secrets_reach_neither_the_job_nor_a_file(
 ) -> None:
     use_tool(study, "print(os.environ.get('MY_TOKEN'), os.environ.get('MY_WORD'))\ntime.sleep(4)")
     monkeypatch.setenv("MY_TOKEN", "hush-hush")
-    monkeypatch.setenv("MY_WORD", "hello")
+    monkeypatch.setenv("MY_WORD", "hello-there")
     head = start(compiled(study), "records/r0/stamp.json")
     wait_until(lambda: (study.root / "logs/r0/stamp.log").exists(), 30)
-    kept = [path for path in slurm_cluster.root.rglob("*") if path.is_file() and b"hush-hush" in _bytes(path)]
+    files = [_bytes(path) for path in slurm_cluster.root.rglob("*") if path.is_file()]
+    assert any(b"hello-there" in file for file in files)
+    assert not any(b"hush-hush" in file for file in files)
     assert head.wait(60) == 0
-    assert study.read("logs/r0/stamp.log") == "None hello\n"
-    assert kept == []
+    assert study.read("logs/r0/stamp.log") == "None hello-there\n"
+
+
+PLAIN = """
+rule all:
+    input: expand("out/{shard}.done.json", shard=["0001", "0002"])
+
+rule s1:
+    output: "out/{shard}.done.json"
+    log: "out/{shard}.log"
+    params: plain=True
+    resources: mem_mb=50, runtime=1
+    shell: "exec python shard.py {wildcards.shard} {output} >{log} 2>&1"
+"""
+
+
+def plain(study: TinyStudy, program: str) -> tuple[str, str]:
+    """A workflow of plain jobs and the words to run it with."""
+    study.write("Plain", PLAIN)
+    study.write("shard.py", f"import os, sys, time\nshard, out = sys.argv[1:]\n{program}\n")
+    return "--snakefile", "Plain"
+
+
+def test_a_plain_job_runs_its_command_and_no_snakemake(study: TinyStudy) -> None:
+    words = plain(study, "parent = open(f'/proc/{os.getppid()}/cmdline').read()\nopen(out, 'w').write(parent)")
+    done = snakemake(study, *words)
+    assert done.returncode == 0, done.stderr
+    assert "snakemake" not in study.read("out/0001.done.json")
+    assert {facts["mem_mb"] for facts in slurm_facts(study.root).values()} == {50}
+    assert not list((study.root / "logs").rglob("*.log"))
+
+
+def test_an_exit_code_of_0_without_what_should_be_there_is_no_success(study: TinyStudy) -> None:
+    program = "if shard == '0001' or os.path.exists('tried'): open(out, 'w')\nif shard == '0002': open('tried', 'w')"
+    words = plain(study, program)
+    study.write("out/0002.done.json", "of an earlier run")
+    done = snakemake(study, *words, "--forceall")
+    assert done.returncode == 0, done.stderr
+    assert sorted(facts["key"] for facts in slurm_facts(study.root).values()) == ["s1/0001", "s1/0002", "s1/0002"]
+    assert study.read("out/0002.done.json") == ""
+
+
+def test_a_job_that_yields_is_no_failure_while_another_does_the_work(
+    study: TinyStudy, slurm_cluster: SlurmSite
+) -> None:
+    words = plain(study, "time.sleep(6)\nsys.exit(76) if shard == '0001' else open(out, 'w')")
+    head = start(study, *words)
+    wait_until(lambda: len(running(slurm_cluster)) == 2, 30)
+    label = slurm.Label("study", "s1/0001", "other", "of another head")
+    options = (f"--job-name={slurm.run_id(study.root)}", f"--comment={label.comment()}", "--mem=50")
+    other = slurm_cluster.submit("sleep 15; touch out/0001.done.json", *options, cwd=study.root)
+    assert head.wait(60) == 0, study.read("head.log")
+    facts = slurm_facts(study.root)
+    assert facts[other]["kind"] == "done"
+    assert attempts(study, "s1/0001") == [("failed", 50), ("done", 50)]
+    assert "which is followed now" in study.read("head.log")
 
 
 def _bytes(path: Path) -> bytes:

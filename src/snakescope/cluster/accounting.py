@@ -138,7 +138,12 @@ def _read_sacct(said: str) -> list[JobFacts]:
             lines.steps.append(row)
         else:
             lines.job = row
-    return [_facts(job_id, lines) for job_id, lines in jobs.items() if _word(lines.job.get("State", "")) in _ENDED]
+    return [_facts(job_id, lines) for job_id, lines in jobs.items() if _is_whole(lines.job)]
+
+
+def _is_whole(job: dict[str, str]) -> bool:
+    """Whether a job has ended and all of it is known; for a few seconds a short one may be there in part."""
+    return _word(job.get("State", "")) in _ENDED and bool(job["Partition"])
 
 
 def _word(state: str) -> str:

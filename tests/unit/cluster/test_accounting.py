@@ -21,7 +21,7 @@ FIELDS = (
 
 def line(job: str, **told: str) -> str:
     """A line of ``sacct``."""
-    usual = {"State": "COMPLETED", "ExitCode": "0:0", "NodeList": "n1", "AllocCPUS": "2"}
+    usual = {"State": "COMPLETED", "ExitCode": "0:0", "NodeList": "n1", "AllocCPUS": "2", "Partition": "cpu"}
     return "|".join((usual | told).get(name, "") for name in FIELDS[1:]).join([f"{job}|", ""])
 
 
@@ -44,7 +44,7 @@ def tell(said: Path, name: str, *lines: str) -> None:
 def test_numbers_of_job_and_steps_are_put_together(said: Path) -> None:
     times = {"Submit": "1000", "Start": "1060", "End": "1160", "ElapsedRaw": "100", "TotalCPU": "1-00:01:40.500"}
     tell(
-        said, "sacct", line("7", Partition="cpu", ReqMem="2Gc", **times), line("7.batch", MaxRSS="512000K"),
+        said, "sacct", line("7", ReqMem="2Gc", **times), line("7.batch", MaxRSS="512000K"),
         line("7.0", MaxRSS="1.5G"),
     )  # fmt: skip
     assert accounting.ended(["7"])["7"] == JobFacts(
@@ -59,7 +59,7 @@ def test_what_was_not_measured_is_none_and_not_zero(said: Path) -> None:
     nothing = {"State": "CANCELLED by 0", "NodeList": "None assigned", "AllocCPUS": "0", "ReqMem": "0", **times}
     tell(said, "sacct", line("7", **nothing), line("7.batch", MaxRSS="0"))
     facts = accounting.ended(["7"])["7"].as_dict()
-    told = {"job_id": "7", "state": "CANCELLED", "kind": "cancelled"}
+    told = {"job_id": "7", "state": "CANCELLED", "kind": "cancelled", "partition": "cpu"}
     ended = {"submitted_at": "1970-01-01T00:16:40Z", "ended_at": "1970-01-01T00:18:20Z"}
     assert {key: value for key, value in facts.items() if value is not None} == told | ended
 
@@ -95,6 +95,11 @@ def test_states_and_codes_tell_why_a_job_ended(
 def test_a_job_that_accounting_thinks_is_at_work_has_not_ended(said: Path, state: str) -> None:
     tell(said, "sacct", line("7", State=state), line("8"))
     assert list(accounting.ended(["7", "8"])) == ["8"]
+
+
+def test_a_job_that_accounting_knows_in_part_only_is_asked_for_again(said: Path) -> None:
+    tell(said, "sacct", line("7", Partition="", ReqMem="16?"), line("7.batch"))
+    assert accounting.ended(["7"]) == {}
 
 
 def test_many_jobs_are_asked_for_in_few_calls(said: Path, tmp_path: Path) -> None:
