@@ -170,7 +170,7 @@ class Stage:
         path = layout.cluster_failure(self.plan.digest, self.name, shard)
         if attempt == 1 and path not in self.plan.failed_before:
             return planned
-        wanted = planned * 2 ** max(0, _times(path, name) - 1)
+        wanted = planned << max(0, _times(path, name) - 1)
         cap = job.get(f"max_{name}")
         return max(planned, min(wanted, int(cap)) if cap else wanted)
 
