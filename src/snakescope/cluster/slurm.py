@@ -130,9 +130,9 @@ class Label:
     text: str = ""
 
     def comment(self) -> str:
-        """The words for ``--comment``: any text fits in and comes back."""
+        """The words for ``--comment``: any text fits in and comes back; what people read has single blanks."""
         words = (quote(word, safe=_PLAIN) or "-" for word in (self.study, self.key, self.digest))
-        return " ".join([*words, quote(self.text, safe=_PLAIN + " ")]).strip()
+        return " ".join([*words, quote(" ".join(self.text.split()), safe=_PLAIN + " ")]).strip()
 
     @classmethod
     def parse(cls, comment: str) -> Label | None:
