@@ -86,13 +86,14 @@ def test_one_question_for_all_and_one_for_those_that_ended(seen: Watch, site: Pl
 
 
 def test_a_controller_that_is_away_ends_no_job(seen: Watch, site: Played, words: list[str]) -> None:
+    job = watched()
     for error in (SlurmAwayError("connect failure"), SlurmRefusedError("strange")):
         site.queue = error
         for _ in range(50):
             site.now += 100
-            assert seen.round([watched()]) == []
+            assert seen.round([job]) == []
     site.queue = {"7": queued("7", "a/r1")}
-    assert seen.round([watched()]) == []
+    assert seen.round([job]) == []
     assert [text.split(" (")[0] for text in words] == ["Slurm does not answer", "Slurm answers again after 9900 s."]
 
 
