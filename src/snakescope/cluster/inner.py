@@ -102,7 +102,8 @@ def _arguments(work: Work) -> Iterable[str]:
     yield from ("--snakefile", layout.SNAKEFILE, "--profile", "none", "--workflow-profile", "none")
     yield from ("--cores", str(work.cores), "--attempt", str(work.attempt))
     yield from ("--nolock", "--keep-going", "--rerun-triggers", "mtime", "--latency-wait", "5", "--no-hooks")
-    yield from ("--scheduler", "greedy", "--max-jobs-per-timespan", "100000/1s", "--drop-metadata")
+    yield from ("--scheduler", "greedy", "--scheduler-greedy-omit-prioritize-by-temp-and-input")
+    yield from ("--max-jobs-per-timespan", "100000/1s", "--drop-metadata")
     yield from ("--quiet", "all", "--shared-fs-usage", "persistence", "input-output", "software-deployment")
     yield from ("sources", "storage-local-copies", "--config", f"samples={work.sheet}", "keep_staged=true")
     yield f"stage_window={10**9}"
@@ -217,8 +218,14 @@ def _schedule_lightly(order: Sequence[str], cores: int) -> None:
         JobScheduler.open_jobs = property(open_jobs)
     if isinstance(getattr(JobScheduler, "remaining_jobs", None), property):
         JobScheduler.remaining_jobs = property(lambda _: ())
+    if hasattr(JobScheduler, "update_input_sizes"):  # of all inputs, each time; with the option they are not used
+        JobScheduler.update_input_sizes = _nothing_to_wait_for
     if hasattr(Job, "log_info"):
         Job.log_info = lambda _, *_arguments, **_named: None
+
+
+async def _nothing_to_wait_for(*_: Any) -> None:
+    pass
 
 
 def _use_light_shell() -> None:
