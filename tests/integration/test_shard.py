@@ -19,6 +19,7 @@ import yaml
 
 from integration_helpers import COUNT, GATHER, STAMP, TinyStudy
 from snakescope import layout
+from snakescope.cluster import processes
 from snakescope.runner.folder import compile_study, open_study
 from snakescope.samples import Sheet, write_sheet
 from snakescope.workflow import Plan
@@ -421,6 +422,23 @@ def test_jobs_that_are_started_at_the_very_same_time_run_nothing_twice(shard_stu
         job.communicate(timeout=120)
     assert [job.returncode for job in jobs] == [0, 0, 0]
     assert once(study)
+
+
+def test_what_a_killed_job_has_left_running_is_ended_before_its_rows_run_again(shard_study: Make) -> None:
+    study = shard_study(2)
+    study.set_pipeline({"stamp": {"sleep_s": 300}})
+    study.shards()
+    process = study.start("s1", "0001")
+    wait_until(lambda: len(study.starts()) == 2)
+    process.kill()  # it alone
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+    token = json.loads(study.read(layout.lease_file(DIGEST, "s1", "0001")))["token"]
+    assert processes.with_variable("SNAKESCOPE_LEASE", [token])
+    study.set_pipeline({})
+    assert study.shard("s1", "0001")[0] == 0
+    assert not processes.with_variable("SNAKESCOPE_LEASE", [token])
 
 
 @pytest.mark.soak
