@@ -2,6 +2,7 @@
 # the ordinary workflow over its rows inside one allocation. What there is to do stands in .snakescope/cluster/plan.json.
 import snakemake
 from snakemake.scheduling.job_scheduler import JobScheduler
+from snakescope import layout
 from snakescope.cluster.outer import OuterPlan, extra_words
 from snakescope.workflow import prepare_jobs
 
@@ -11,12 +12,39 @@ extra = extra_words(workflow.deployment_settings)
 
 
 wildcard_constraints:
+    stage="[^/-]+",
     shard="[^/]+",
 
 
 rule all:
     input:
         outer.targets(),
+
+
+stage_cap = getattr(workflow.global_resources.get("irods"), "value", None)
+stage_where = workflow.resource_settings.overwrite_resources.get("stage_in", {})
+
+
+# Brings the images of a job that lie in iRODS here. Runs where Snakemake runs, unless the profile gives it a partition.
+rule stage_in:
+    input:
+        outer.staging_inputs,
+    output:
+        layout.staged_mark(outer.digest, "{stage}", "{shard}"),
+    log:
+        f"{layout.cluster_folder(outer.digest)}/{{stage}}-{{shard}}.staging.log",
+    priority: 5
+    localrule: "slurm_partition" not in stage_where
+    resources:
+        irods=lambda wildcards: outer.staging_connections(wildcards, stage_cap),
+    params:
+        words=outer.staging_words,
+    message:
+        "stage_in {wildcards.stage}/{wildcards.shard}"
+    shell:
+        """
+        exec python -m snakescope.cluster.staging {params.words:q} --connections {resources.irods} >{log:q} 2>&1
+        """
 
 
 for stage in outer.stages:

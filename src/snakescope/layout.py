@@ -122,6 +122,16 @@ def done_file(digest: str, stage: str, shard: str) -> str:
     return f"{CLUSTER}/{digest}/{stage}-{shard}.done.json"
 
 
+def staging_list(digest: str, stage: str, shard: str) -> str:
+    """Path of the list of rows in iRODS that a cluster job reads; there is none for a job that reads none."""
+    return f"{CLUSTER}/{digest}/{stage}-{shard}.staging"
+
+
+def staged_mark(digest: str, stage: str, shard: str) -> str:
+    """Path of the mark that a cluster job's images are here, as far as they can be had."""
+    return f"{CLUSTER}/{digest}/{stage}-{shard}.staged"
+
+
 def lease_file(digest: str, stage: str, shard: str) -> str:
     """Path of the file that keeps two cluster jobs from doing the same at the same time."""
     return f"{CLUSTER}/{digest}/{stage}-{shard}.lease"

@@ -20,9 +20,6 @@ from snakescope.workflow import Plan
 
 # Snakemake's own work for one job inside an allocation, in minutes.
 ENGINE_MIN = 0.015 / 60
-# Fetching an image from iRODS: what to expect, and what to be prepared for.
-EXPECTED_MB_S, LEAST_MB_S, STAGE_MIN = 50, 5, 5
-UNKNOWN_IMAGE_MB = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +83,6 @@ def estimate(plan: Plan, pending: Pending) -> Estimate:
             if kind not in scaled:
                 scaled[kind] = _scaled(_limit(plan, step, unit, kind, limits), source)
             needs[step][unit] = scaled[kind]
-    _add_staging(plan, needs)
     return Estimate({step: needs[step] for step in plan.steps}, sources)
 
 
@@ -116,22 +112,6 @@ def _scaled(need: Need, source: Source) -> Need:
         return need
     minutes = need.limit_min * source.ratio
     return replace(need, minutes=minutes + ENGINE_MIN, limit_min=max(need.limit_min, math.ceil(2 * minutes)))
-
-
-def _add_staging(plan: Plan, needs: Mapping[str, dict[str, Need]]) -> None:
-    """The first step that reads an image waits until it is fetched from iRODS."""
-    waiting = {row.id: _image_mb(row) for row in plan.remote_rows.values()}
-    for step in plan.raw_steps if waiting else []:
-        for unit, need in needs[step].items():
-            megabytes = sum(waiting.pop(row.id, 0) for row in plan.units(step)[unit])
-            if megabytes:
-                expected, longest = (megabytes / rate / 60 for rate in (EXPECTED_MB_S, LEAST_MB_S))
-                limit = math.ceil(need.limit_min + longest + STAGE_MIN)
-                needs[step][unit] = replace(need, minutes=need.minutes + expected, limit_min=limit)
-
-
-def _image_mb(row: Row) -> float:
-    return UNKNOWN_IMAGE_MB if row.bytes is None else 1 + row.bytes / 1e6
 
 
 class _Kinds:

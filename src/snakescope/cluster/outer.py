@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,13 @@ from typing import Any
 
 from snakescope import layout
 from snakescope.errors import problem
+from snakescope.window import DEFAULT_SIZE
 
 _PRIORITY_STEP = 10
+# Connections to iRODS that bringing the images of one job opens at most.
+STAGE_CONNECTIONS = 4
+# Of the jobs before it, so many must be through before a job's images are brought here.
+_STAGED_AFTER = 16
 
 
 class OuterPlan:
@@ -59,6 +65,40 @@ class OuterPlan:
     def targets(self) -> list[str]:
         """What all jobs leave when they are done."""
         return [layout.done_file(self.digest, stage.name, shard) for stage in self.stages for shard in stage.jobs]
+
+    @cached_property
+    def staged_after(self) -> dict[str, tuple[str, ...]]:
+        """By the key of each job with images in iRODS, the jobs that must be through before they are brought here.
+
+        So many copies are here at once as the window allows, or as one job has. A job that is through has left
+        something also where rows failed, so none of them keeps the others from going on.
+        """
+        window = int(self.content.get("stage_window") or DEFAULT_SIZE)
+        found: dict[str, tuple[str, ...]] = {}
+        through: deque[str] = deque(maxlen=_STAGED_AFTER)
+        here: deque[tuple[str, int]] = deque()
+        for job in (job for stage in self.stages for job in stage.jobs.values() if job.get("staged")):
+            while here and sum(rows for _, rows in here) + job["staged"] > window:
+                through.append(here.popleft()[0])
+            key = f"{job['stage']}/{job['shard']}"
+            found[key] = tuple(through)
+            here.append((key, job["staged"]))
+        return found
+
+    def staging_inputs(self, wildcards: Any) -> list[str]:
+        """What must be there before the images of a job are brought here."""
+        before = (key.partition("/") for key in self.staged_after[f"{wildcards.stage}/{wildcards.shard}"])
+        return [layout.done_file(self.digest, stage, shard) for stage, _, shard in before]
+
+    def staging_words(self, wildcards: Any) -> list[str]:
+        """What the staging program is told."""
+        told = {"plan": self.digest, "stage": wildcards.stage, "shard": wildcards.shard, "pipeline": self.pipeline}
+        return [word for name, value in told.items() for word in (f"--{name}", value)]
+
+    def staging_connections(self, wildcards: Any, cap: int | None = None) -> int:
+        """How many connections bringing the images of a job opens."""
+        wanted = min(STAGE_CONNECTIONS, int(self._jobs[wildcards.stage][wildcards.shard]["staged"]) * 2)
+        return max(1, min(wanted, cap or wanted))
 
     @cached_property
     def later(self) -> dict[str, list[str]]:
@@ -122,7 +162,9 @@ class Stage:
         """The shard's slice of the sheet, and what the jobs before this one leave."""
         before = (key.partition("/") for key in self.jobs[wildcards.shard].get("after_jobs", ()))
         done = [layout.done_file(self.plan.digest, stage, shard) for stage, _, shard in before]
-        return [layout.manifest(self.plan.digest, wildcards.shard), *done]
+        staged = [layout.staged_mark(self.plan.digest, self.name, wildcards.shard)]
+        remote = self.jobs[wildcards.shard].get("staged")
+        return [layout.manifest(self.plan.digest, wildcards.shard), *done, *(staged if remote else [])]
 
     def cores(self, wildcards: Any) -> int:
         """Cores of a job."""

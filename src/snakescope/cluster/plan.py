@@ -23,9 +23,11 @@ from snakescope.cluster.pending import Pending, find_pending, keep_failed, sourc
 from snakescope.cluster.shards import Packer, Shard
 from snakescope.cluster.site import Grain, Site
 from snakescope.cluster.stages import Load, Stage, Together, choose_stages, partition_for, unfit
+from snakescope.cluster.staging import list_text
 from snakescope.cluster.words import duration, many
 from snakescope.errors import InputError, problem
 from snakescope.samples import Sheet, sheet_text
+from snakescope.window import DEFAULT_SIZE
 from snakescope.workflow import Plan
 
 SCHEMA = 1
@@ -109,6 +111,8 @@ class Job:
         How long it is expected to last.
     max_mem_mb, max_runtime_min
         What another try may ask for at most; None where that is not known.
+    staged
+        How many images are brought from iRODS for it.
     """
 
     stage: str
@@ -124,6 +128,7 @@ class Job:
     expected_min: float
     max_mem_mb: int | None = None
     max_runtime_min: int | None = None
+    staged: int = 0
 
     @property
     def key(self) -> str:
@@ -133,12 +138,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Contents:
-    """What the files beside ``plan.json`` hold: rows by shard, pairs with their state by job."""
+    """What the files beside ``plan.json`` hold: by shard, rows; by job, pairs with their state, and rows in iRODS."""
 
     sheet: Sheet
     rows: Mapping[str, Sequence[int]]
     todo: Mapping[tuple[str, str], Sequence[tuple[str, str]]]
     states: Mapping[str, Mapping[str, str]]
+    staging: Mapping[tuple[str, str], Mapping[str, bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,6 +169,8 @@ class RunPlan:
         The part of each job's memory that is Snakemake's own.
     jobs_at_once, nodes
         What the profile lets into the queue, and how many nodes there are; None where that is not known.
+    stage_window
+        How many copies of images in iRODS may be here at once, waiting for their jobs; at least those of one job.
     contents
         What the other files hold; None when the plan was read.
     """
@@ -184,6 +192,7 @@ class RunPlan:
     stages: tuple[StagePlan, ...] = ()
     shards: tuple[ShardPlan, ...] = ()
     jobs: tuple[Job, ...] = ()
+    stage_window: int = DEFAULT_SIZE
     contents: Contents | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -210,7 +219,16 @@ def made_from(plan: Plan, site: Site, root: Path, grain: Grain | None = None) ->
     return digest.hexdigest()[:12]
 
 
-def make_plan(plan: Plan, site: Site, root: Path, *, grain: Grain | None = None, failed_only: bool = False) -> RunPlan:
+def make_plan(
+    plan: Plan,
+    site: Site,
+    root: Path,
+    *,
+    grain: Grain | None = None,
+    failed_only: bool = False,
+    stage_window: int = DEFAULT_SIZE,
+    keep_staged: bool = False,
+) -> RunPlan:
     """Plan a run over all that is not done.
 
     Parameters
@@ -225,6 +243,8 @@ def make_plan(plan: Plan, site: Site, root: Path, *, grain: Grain | None = None,
         Which grain; by default what the site says.
     failed_only
         Only what failed when it ran last, and what waits for it.
+    stage_window, keep_staged
+        How many copies of images in iRODS may be here at once, and whether they stay when they have been read.
 
     Raises
     ------
@@ -252,8 +272,11 @@ def make_plan(plan: Plan, site: Site, root: Path, *, grain: Grain | None = None,
         jobs_at_once=site.jobs,
         nodes=site.nodes,
         steps=tuple(_step_plan(step, pending, told) for step in plan.steps),
+        stage_window=stage_window,
     )
-    return _in_row_grain(made, told, site) if chosen == "row" else _in_shards(made, plan, pending, told, site)
+    if chosen == "row":
+        return _in_row_grain(made, told, site)
+    return _with_staging(_in_shards(made, plan, pending, told, site), plan, keep=keep_staged)
 
 
 def _relative(path: Path | None, root: Path) -> str:
@@ -321,6 +344,25 @@ def _in_shards(made: RunPlan, plan: Plan, pending: Pending, told: Estimate, site
     todo = {(stage.name, names[shard.rows]): shard.pairs for stage in stages for shard in packed[stage.name]}
     contents = Contents(plan.sheet, {name: part for part, name in names.items()}, todo, pending.pairs)
     return replace(made, stages=infos, shards=shards, jobs=jobs, contents=contents)
+
+
+def _with_staging(made: RunPlan, plan: Plan, *, keep: bool) -> RunPlan:
+    """With the rows in iRODS that each job reads, and which job is the last to read each."""
+    if made.contents is None or not plan.remote_rows:
+        return made
+    raw, readers = set(plan.raw_steps), dict[str, tuple[str, str]]()
+    read: dict[tuple[str, str], dict[str, bool]] = {}
+    for job in made.jobs:
+        place = (job.stage, job.shard)
+        pairs = ((step, unit) for step, unit in made.contents.todo[place] if step in raw)
+        rows = dict.fromkeys(row.id for step, unit in pairs for row in plan.units(step)[unit] if row.remote)
+        if rows:
+            read[place] = dict.fromkeys(rows, False)
+            readers |= dict.fromkeys(rows, place)
+    for row, place in readers.items() if not keep else ():
+        read[place][row] = True
+    jobs = tuple(replace(job, staged=len(read.get((job.stage, job.shard), ()))) for job in made.jobs)
+    return replace(made, jobs=jobs, contents=replace(made.contents, staging=read))
 
 
 def _names(packed: Mapping[str, Sequence[Shard]]) -> dict[tuple[int, ...], str]:
@@ -435,6 +477,8 @@ def _write_contents(folder: Path, made: RunPlan) -> None:
     for (stage, shard), pairs in contents.todo.items():
         lines = "".join(f"{step}\t{unit}\t{contents.states[step][unit]}\n" for step, unit in pairs)
         (folder / f"{stage}-{shard}.todo").write_text(lines, encoding="utf-8")
+    for (stage, shard), remote in contents.staging.items():
+        (folder / f"{stage}-{shard}.staging").write_text(list_text(remote), encoding="utf-8")
 
 
 def _remove_plans(base: Path, in_use: Collection[str]) -> None:

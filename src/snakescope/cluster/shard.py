@@ -27,9 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snakescope import layout
-from snakescope.cluster import lease, processes
+from snakescope.cluster import lease, processes, staging
 from snakescope.cluster.pending import in_order
 from snakescope.errors import InputError
+from snakescope.record import reason
 from snakescope.workflow import Plan
 
 DONE, AGAIN, YIELDED = 0, 75, 76
@@ -116,6 +117,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked = False
+        self._ended = threading.Event()
 
     def listen(self) -> None:
         """Take the signals that ask for an end."""
@@ -133,11 +135,22 @@ class Stop:
         self.asked = True
         threading.Thread(target=self._end_all, daemon=True).start()
 
+    def wait(self) -> None:
+        """Wait until all that was started has ended, or been killed."""
+        if self.asked:
+            self._ended.wait(LAST_S)
+
     def _end_all(self) -> None:
-        # not SIGINT, which what was started in the background of a shell ignores
-        processes.end(processes.descendants(os.getpid()), signal.SIGTERM)
-        time.sleep(GRACE_S)
-        processes.end(processes.descendants(os.getpid()), signal.SIGKILL)
+        # not SIGINT, which what was started in the background of a shell ignores; what a job's shell starts when it has
+        # been told is its tidying up
+        me, told, begun = os.getpid(), set[int](), time.monotonic()
+        while (left := set(processes.children(me))) and time.monotonic() - begun < GRACE_S:
+            for child in left - told:
+                processes.end([child, *processes.descendants(child)], signal.SIGTERM)
+            told |= left
+            time.sleep(0.1)
+        processes.end(processes.descendants(me), signal.SIGKILL)
+        self._ended.set()
         time.sleep(LAST_S - GRACE_S)
         os._exit(AGAIN)
 
@@ -234,12 +247,16 @@ def _work(task: Task, stop: Stop) -> int:
     if targets:
         _run_inner(task, plan, targets, stop)
     if stop.asked:
+        stop.wait()
         _forget_ended(targets)
         return AGAIN
     outcome = assess(plan, todo, Shelf())
     if task.final and not outcome.is_final:
         outcome = _give_up(plan, todo, outcome)
-    return _tell(task, outcome)
+    told = _tell(task, outcome)
+    if told == DONE:
+        staging.release(Path(layout.staging_list(task.digest, task.stage, task.shard)))
+    return told
 
 
 def _begin(task: Task, todo: dict[Pair, str]) -> None:
@@ -290,8 +307,10 @@ def _missing_source(plan: Plan, step: str, unit: str) -> str | None:
     for port, wire in plan.steps[step]["inputs"].items():
         for path in plan.declared(step, port, unit) if wire["from"] != "step" else ():
             if not os.path.exists(path):  # noqa: PTH110 - many
-                staged = path.startswith(f"{layout.STAGED}/")
-                return f"{path}: the image is not staged" if staged else f"{path}: there is no such file"
+                if not path.startswith(f"{layout.STAGED}/"):
+                    return f"{path}: there is no such file"
+                log = layout.log(Path(path).name, layout.STAGE_RULE)
+                return f"its image was not brought here: {reason(Path(log)).removeprefix('error: ')} (log: {log})"
     return None
 
 
@@ -441,6 +460,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(task, stop)
     except KeyboardInterrupt:
+        stop.wait()
         return AGAIN
     except InputError as error:
         print(error, file=sys.stderr, flush=True)

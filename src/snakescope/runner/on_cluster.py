@@ -71,7 +71,15 @@ class ShardResult:
 def plan_for(study: Study, site: Site, wanted: Wanted) -> RunPlan:
     """The plan of a run as it would be now; the cluster is not asked, and nothing is written."""
     plan = Plan.read(study.config.pipeline, wanted.samples, study.root)
-    return make_plan(plan, site, study.root, grain=wanted.grain, failed_only=wanted.failed_only)
+    return _made(study, plan, site, wanted)
+
+
+def _made(study: Study, plan: Plan, site: Site, wanted: Wanted) -> RunPlan:
+    return make_plan(
+        plan, site, study.root,
+        grain=wanted.grain, failed_only=wanted.failed_only,
+        stage_window=study.config.stage_window, keep_staged=study.config.keep_staged,
+    )  # fmt: skip
 
 
 def rows_of_failures(study: Study, samples: str) -> list[str]:
@@ -109,7 +117,7 @@ def run_on_cluster(study: Study, site: Site, wanted: Wanted, lock: RunLock) -> t
     plan = Plan.read(study.config.pipeline, wanted.samples, study.root)
     made = _to_take_up(study.root, plan, site, wanted)
     if made is None:
-        made = make_plan(plan, site, study.root, grain=wanted.grain, failed_only=wanted.failed_only)
+        made = _made(study, plan, site, wanted)
         if not made.pending:
             return made, RunState()
         for remark in preflight(study.root, _asked(made, site), found=found, default=default):
@@ -168,7 +176,7 @@ def _follow(study: Study, made: RunPlan, site: Site, wanted: Wanted, lock: RunLo
         arguments += ["--config", f"samples={wanted.samples}"]
         names, snakefile = [layout.STAGE_RULE, *(step.step for step in made.steps)], layout.SNAKEFILE
     else:
-        names, snakefile = [stage.name for stage in made.stages], SNAKEFILE
+        names, snakefile = [layout.STAGE_RULE, *(stage.name for stage in made.stages)], SNAKEFILE
     display = display_for(names, quiet=wanted.quiet)
     return follow(study.root, [*arguments, *wanted.extra], lock, display, snakefile=snakefile)
 
@@ -208,6 +216,8 @@ def _failure(root: Path, step: str, unit: str) -> Failure:
 def _lost(root: Path, made: RunPlan, stage: str, shard: str) -> Failure:
     """A shard that no job could bring to an end."""
     log = f"{layout.cluster_folder(made.digest)}/{stage}-{shard}.log"
+    if not (root / log).exists() and (root / layout.staging_list(made.digest, stage, shard)).exists():
+        log = f"{layout.cluster_folder(made.digest)}/{stage}-{shard}.staging.log"
     rows = next((f"{info.rows} rows, {info.first} to {info.last}" for info in made.shards if info.id == shard), "")
     return Failure(f"shard {shard} ({rows})", stage, reason(root / log), log)
 

@@ -91,17 +91,6 @@ def test_nothing_is_estimated_of_what_is_done(tmp_path: Path) -> None:
     assert all(not needs for needs in estimate(plan, find_pending(plan, tmp_path)).needs.values())
 
 
-def test_fetching_an_image_counts_once_for_the_first_step_that_reads_it(tmp_path: Path) -> None:
-    rows = [{**row, "path": f"irods:///z/{row['id']}.tif", "bytes": "3000000000"} for row in rows_of(3)]
-    plan = study(tmp_path, rows)
-    needs = estimate(plan, every_pair(plan)).needs
-    assert needs["shear"]["r000"].minutes == pytest.approx(11 + 1, abs=0.01)
-    assert needs["shear"]["r000"].limit_min == 11 + 5 + 11
-    assert needs["judge"]["r000"].limit_min == 2
-    unknown = study(tmp_path / "b", [{**row, "bytes": ""} for row in rows])
-    assert estimate(unknown, every_pair(unknown)).needs["shear"]["r000"].limit_min > 11
-
-
 def test_rows_that_are_alike_are_evaluated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = study(tmp_path, [{**row, "bytes": str(n)} for n, row in enumerate(rows_of(60))])
     asked: list[tuple[str, str]] = []

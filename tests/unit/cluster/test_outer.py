@@ -161,3 +161,26 @@ def test_jobs_find_their_tools_as_the_run_does() -> None:
     given = SimpleNamespace(deployment_method={"APPTAINER"}, **nothing | {"apptainer_args": "--nv --cleanenv"})
     words = ["--software-deployment-method", "apptainer", "--apptainer-args=--nv --cleanenv"]
     assert extra_words(given) == words
+
+
+def test_images_are_brought_when_the_jobs_before_have_made_room() -> None:
+    jobs = [{"stage": "s1", "shard": str(n), "staged": rows} for n, rows in enumerate((3, 3, 2, 0, 9, 1))]
+    found = plan(jobs, stage_window=6)
+    assert found.staged_after == {
+        "s1/0": (),
+        "s1/1": (),
+        "s1/2": ("s1/0",),
+        "s1/4": ("s1/0", "s1/1", "s1/2"),  # more than the window holds: alone
+        "s1/5": ("s1/0", "s1/1", "s1/2", "s1/4"),
+    }
+    asked = SimpleNamespace(stage="s1", shard="2")
+    assert found.staging_inputs(asked) == [".snakescope/cluster/abc/s1-0.done.json"]
+    assert found.stages[0].inputs(wildcards("2"))[-1] == ".snakescope/cluster/abc/s1-2.staged"
+    assert not any(path.endswith(".staged") for path in found.stages[0].inputs(wildcards("3")))
+
+
+def test_connections_to_irods_are_few() -> None:
+    found = plan([{"stage": "s1", "shard": "1", "staged": 1}, {"stage": "s1", "shard": "2", "staged": 50}])
+    one, many = (SimpleNamespace(stage="s1", shard=shard) for shard in "12")
+    assert (found.staging_connections(one), found.staging_connections(many)) == (2, 4)
+    assert found.staging_connections(many, cap=3) == 3
