@@ -15,6 +15,7 @@ import sys
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from logging import WARNING
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,8 @@ def _arguments(work: Work) -> Iterable[str]:
     yield from ("--nolock", "--keep-going", "--rerun-triggers", "mtime", "--latency-wait", "5", "--no-hooks")
     yield from ("--scheduler", "greedy", "--scheduler-greedy-omit-prioritize-by-temp-and-input")
     yield from ("--max-jobs-per-timespan", "100000/1s", "--drop-metadata")
-    yield from ("--quiet", "all", "--shared-fs-usage", "persistence", "input-output", "software-deployment")
+    yield from ("--quiet", "progress", "rules", "host", "reason")
+    yield from ("--shared-fs-usage", "persistence", "input-output", "software-deployment")
     yield from ("sources", "storage-local-copies", "--config", f"samples={work.sheet}", "keep_staged=true")
     yield f"stage_window={10**9}"
     yield from ("--resources", *(f"{name}={amount}" for name, amount in work.resources.items()))
@@ -162,6 +164,7 @@ class Books(PersistenceBase):  # type: ignore[misc]
 def _keep_books_in(folder: Path) -> None:
     Books.folder = folder
     sys.modules[api.Workflow.__module__].FilePersistence = Books  # type: ignore[attr-defined]
+    logging.logger.addFilter(lambda record: record.levelno >= WARNING)  # errors, which --quiet would hide, too
     logging.LoggerManager.setup_logfile = lambda _, *_arguments, **_named: None
 
 

@@ -214,7 +214,7 @@ def made_from(plan: Plan, site: Site, root: Path, grain: Grain | None = None) ->
         digest.update((root / layout.step_facts_file(plan.compiled["pipeline"], step)).read_bytes())
     digest.update(sheet_text(plan.sheet).encode())
     partitions = {name: partition.model_dump() for name, partition in site.partitions.items()}
-    limits = [site.file.model_dump(exclude={"poll_s"}), partitions, site.partition]
+    limits = [site.file.model_dump(), partitions, site.partition]
     digest.update(json.dumps(limits, sort_keys=True).encode())
     return digest.hexdigest()[:12]
 

@@ -107,7 +107,7 @@ def offered() -> tuple[dict[str, Partition], str | None]:
     """
     try:
         said = call("sinfo", "--noheader", "--format=%P|%l|%m|%c|%D|%a|%G")
-    except SlurmAwayError as error:
+    except (SlurmAwayError, SlurmRefusedError) as error:
         raise _away(error) from error
     found: dict[str, Partition] = {}
     default = None

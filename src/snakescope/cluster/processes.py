@@ -21,14 +21,24 @@ def started_at(pid: int) -> int | None:
 
 def descendants(pid: int) -> list[int]:
     """Every process that a process has started, and those that these have, parents before children."""
-    children: dict[int, list[int]] = {}
+    known = _children()
+    found = list(known.get(pid, ()))
+    for other in found:
+        found += known.get(other, ())
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process itself has started."""
+    return _children().get(pid, [])
+
+
+def _children() -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
     for other in _all():
         fields = _stat(other)
         if fields:
-            children.setdefault(int(fields[1]), []).append(other)
-    found = list(children.get(pid, ()))
-    for other in found:
-        found += children.get(other, ())
+            found.setdefault(int(fields[1]), []).append(other)
     return found
 
 

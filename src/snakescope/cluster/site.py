@@ -53,8 +53,6 @@ class SiteFile(Model):
     """Longest time to ask for in minutes, whatever the partition allows."""
     grain: Grain = "auto"
     """One cluster job for each row and step (``row``), shards of rows (``fanout``), or whichever fits (``auto``)."""
-    poll_s: int = Field(default=10, ge=1)
-    """Seconds between two questions to the cluster at first; they become rarer in long runs."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from snakescope import layout
+from snakescope.cluster import accounting
 from snakescope.cluster.pending import find_pending, keep_failed
 from snakescope.cluster.plan import RunPlan, made_from, make_plan, read_plan, read_run_id, write_plan
 from snakescope.cluster.preflight import offered, preflight
@@ -113,6 +114,7 @@ def run_on_cluster(study: Study, site: Site, wanted: Wanted, lock: RunLock) -> t
         If Slurm would not take the jobs, or a step fits into no partition.
     """
     found, default = offered()
+    accounting.catch_up(study.root)  # of jobs that ended when no head was there
     site = site.completed(found, default)
     plan = Plan.read(study.config.pipeline, wanted.samples, study.root)
     made = _to_take_up(study.root, plan, site, wanted)
