@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -263,15 +264,25 @@ def _begin(task: Task, todo: dict[Pair, str]) -> None:
     """Remove what earlier runs have left of the pairs; once for a list of pairs, so that no try undoes another."""
     facts = task.todo.stat()
     mark = f"{facts.st_mtime_ns} {facts.st_size}\n"
-    if task.begun.exists() and task.begun.read_text(encoding="utf-8") == mark:
-        return
     shelf = Shelf()
+    if task.begun.exists() and task.begun.read_text(encoding="utf-8") == mark:
+        _sweep(pair for pair in todo if shelf.has_record(*pair))
+        return
     for (step, unit), state in todo.items():
         if state == "stale" and shelf.has_record(step, unit):
             Path(layout.record(unit, step)).unlink(missing_ok=True)
         if shelf.failure(step, unit) is not None:
             Path(layout.failure(unit, step)).unlink(missing_ok=True)
     task.begun.write_text(mark, encoding="utf-8")
+
+
+def _sweep(done: Iterable[Pair]) -> None:
+    """Remove what is left of jobs that were killed between their record and their end."""
+    for step, unit in done:
+        folder = Path(layout.result(unit, step, ""))
+        for stage in folder.glob(".stage-*"):
+            shutil.rmtree(stage, ignore_errors=True)
+        (folder / ".owner").unlink(missing_ok=True)
 
 
 def _targets(plan: Plan, todo: dict[Pair, str]) -> list[Pair]:
