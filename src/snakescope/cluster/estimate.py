@@ -20,6 +20,8 @@ from snakescope.workflow import Plan
 
 # Snakemake's own work for one job inside an allocation, in minutes.
 ENGINE_MIN = 0.015 / 60
+# Times of a step are counted on when they were measured so often; then so many times slower is allowed for.
+MEASURED, SLOWER = 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Need:
         How long it may last.
     mem_mb, cores, gpus
         What it needs side by side with others.
+    measured
+        Whether what is expected was measured often enough to count on it.
     """
 
     minutes: float
@@ -41,6 +45,12 @@ class Need:
     mem_mb: int
     cores: int
     gpus: int = 0
+    measured: bool = False
+
+    @property
+    def among_many_min(self) -> float:
+        """How long it may last as one of many in a job: they are not all as slow as the limit allows."""
+        return min(self.limit_min, SLOWER * self.minutes) if self.measured else self.limit_min
 
 
 @dataclass(frozen=True)
@@ -111,7 +121,8 @@ def _scaled(need: Need, source: Source) -> Need:
     if source.ratio is None:
         return need
     minutes = need.limit_min * source.ratio
-    return replace(need, minutes=minutes + ENGINE_MIN, limit_min=max(need.limit_min, math.ceil(2 * minutes)))
+    limit = max(need.limit_min, math.ceil(2 * minutes))
+    return replace(need, minutes=minutes + ENGINE_MIN, limit_min=limit, measured=source.records >= MEASURED)
 
 
 class _Kinds:

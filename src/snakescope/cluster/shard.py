@@ -143,12 +143,15 @@ class Stop:
 
     def _end_all(self) -> None:
         # not SIGINT, which what was started in the background of a shell ignores; what a job's shell starts when it has
-        # been told is its tidying up
-        me, told, begun = os.getpid(), set[int](), time.monotonic()
-        while (left := set(processes.children(me))) and time.monotonic() - begun < GRACE_S:
+        # been told is its tidying up, but what is there after a while has not heard
+        me, told, begun, again = os.getpid(), set[int](), time.monotonic(), False
+        while (left := set(processes.children(me))) and (passed := time.monotonic() - begun) < GRACE_S:
             for child in left - told:
                 processes.end([child, *processes.descendants(child)], signal.SIGTERM)
             told |= left
+            if passed > GRACE_S / 3 and not again:
+                again = True
+                processes.end(set(processes.descendants(me)) - left, signal.SIGTERM)
             time.sleep(0.1)
         processes.end(processes.descendants(me), signal.SIGKILL)
         self._ended.set()

@@ -214,7 +214,7 @@ class _StageWork:
             found = [item for row in rows for item in at.get(row, ())]
             if found:
                 cost = sum(need.minutes * weights[step] for step, _, need in found)
-                limit = sum(need.limit_min * weights[step] for step, _, need in found)
+                limit = sum(need.among_many_min * weights[step] for step, _, need in found)
                 atoms[rows[0]] = _Atom(rows, [(step, unit) for step, unit, _ in found], cost, limit)
         return atoms
 
@@ -226,7 +226,8 @@ class _StageWork:
         cores = self._cores(pairs, sum(atom.cost for atom in atoms), sum(atom.limit for atom in atoms))
         mem_mb = self._memory(pairs, cores)
         graph = self._graph(pairs)
-        limit = self._lasts(graph, pairs, cores, mem_mb, limits=True)
+        slowest = max(self.needs[step][unit].limit_min for step, unit in pairs)
+        limit = max(slowest, self._lasts(graph, pairs, cores, mem_mb, limits=True))
         longest = self.room.limits.max_runtime_min
         if longest is not None and limit > longest:
             if len(atoms) > 1:
@@ -293,7 +294,7 @@ class _StageWork:
         self, graph: list[tuple[int, ...]], pairs: Sequence[Pair], cores: int, mem_mb: int, *, limits: bool
     ) -> float:
         needs = [self.needs[step][unit] for step, unit in pairs]
-        jobs = [(need.limit_min if limits else need.minutes, need.cores, need.mem_mb, need.gpus) for need in needs]
+        jobs = [(need.among_many_min if limits else need.minutes, need.cores, need.mem_mb, need.gpus) for need in needs]
         key = (tuple(jobs), tuple(graph), cores, mem_mb)
         number = hash(key), len(jobs), cores, mem_mb
         if number not in self._known:

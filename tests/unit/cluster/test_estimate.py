@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster_helpers import STEPS, TOOLS, rows_of, study, write_all, write_record
-from snakescope.cluster.estimate import ENGINE_MIN, Source, estimate
+from snakescope.cluster.estimate import ENGINE_MIN, Need, Source, estimate
 from snakescope.cluster.pending import Pending, find_pending
 from snakescope.workflow import Plan
 
@@ -103,3 +103,9 @@ def test_rows_that_are_alike_are_evaluated_once(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(plan, "resource", counted)
     estimate(plan, every_pair(plan))
     assert len(asked) == 2 * len(plan.steps)
+
+
+def test_what_was_measured_often_is_counted_on() -> None:
+    assert Need(1, 100, 10, 1).among_many_min == 100
+    assert Need(1, 100, 10, 1, measured=True).among_many_min == 4
+    assert Need(50, 100, 10, 1, measured=True).among_many_min == 100

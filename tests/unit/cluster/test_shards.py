@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -187,6 +186,22 @@ def test_jobs_are_shorter_where_the_partition_wants_it() -> None:
     assert max(shard.runtime_min for shard in shards) <= 60
     assert max(len(shard.rows) for shard in shards) <= 48
     assert min(len(shard.rows) for shard in shards) >= 20
+
+
+def test_measured_jobs_ask_for_some_times_what_was_measured_but_leave_room_for_a_slow_one() -> None:
+    plan = plan_of([(n, 0) for n in range(1000)], {"a": STEPS["a"]})
+    told = alike(plan, Need(0.1, 10, 100, 1))
+    measured = {
+        step: {unit: replace(need, measured=True) for unit, need in units.items()} for step, units in told.items()
+    }
+    ((_, by_limit),), ((_, by_measure),) = packed(plan, told, SITE), packed(plan, measured, SITE)
+    longest = [max(shard.runtime_min for shard in shards) for shards in (by_limit, by_measure)]
+    assert longest[0] > 300
+    assert 12 < longest[1] < 90
+    few = plan_of([(n, 0) for n in range(3)], {"a": STEPS["a"]})
+    one = {"a": dict.fromkeys(few.units("a"), Need(0.1, 10, 100, 1, measured=True)), "g": {}, "h": {}, "k": {}}
+    ((_, (shard,)),) = packed(few, {step: one[step] for step in one if step in few.steps}, SITE)
+    assert shard.runtime_min > 10
 
 
 def test_short_jobs_with_long_limits_keep_the_cores_that_hold_them_in_time() -> None:
