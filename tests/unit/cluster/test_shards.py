@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -191,9 +192,7 @@ def test_jobs_are_shorter_where_the_partition_wants_it() -> None:
 def test_measured_jobs_ask_for_some_times_what_was_measured_but_leave_room_for_a_slow_one() -> None:
     plan = plan_of([(n, 0) for n in range(1000)], {"a": STEPS["a"]})
     told = alike(plan, Need(0.1, 10, 100, 1))
-    measured = {
-        step: {unit: replace(need, measured=True) for unit, need in units.items()} for step, units in told.items()
-    }
+    measured = alike(plan, Need(0.1, 10, 100, 1, measured=True))
     ((_, by_limit),), ((_, by_measure),) = packed(plan, told, SITE), packed(plan, measured, SITE)
     longest = [max(shard.runtime_min for shard in shards) for shards in (by_limit, by_measure)]
     assert longest[0] > 300
