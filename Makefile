@@ -31,7 +31,7 @@ test: install
 check: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/snakefmt --check --compact-diff workflow/Snakefile workflow/stage.smk rules
+	$(BIN)/snakefmt --check --compact-diff workflow/Snakefile workflow/stage.smk workflow/fanout.smk rules
 	$(BIN)/mypy src scripts tests benchmarks
 	$(BIN)/python -m snakescope.generate --check
 

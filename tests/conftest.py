@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from slurm_site.fixtures import slurm_cluster, slurm_site_of_session  # noqa: F401
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so every program that they start.

@@ -266,7 +266,9 @@ job_begin() {
     job_started=$_t
     _clock
     job_clock=$_c
-    [ ! -e "$job_failed" ] || rm -f -- "$job_failed"
+    for _path in "$job_failed" "$job_record".*.*; do # what was cut off while it was written goes as well
+        [ ! -e "$_path" ] || rm -f -- "$_path"
+    done
     trap '_died $?' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -498,6 +500,7 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
 
 _died() { # RC: leave the facts of the failure where Snakemake does not delete them
     trap - EXIT INT TERM
+    [ -z "${_tmp-}" ] || rm -f -- "$_tmp" # a record that the disk had no room for
     # 130: somebody pressed Ctrl-C, which is no failure
     if [ "$1" != 130 ] && { [ -z "$job_stage" ] || _mine; }; then
         job_outputs=

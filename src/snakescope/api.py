@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from snakescope.catalog import CollectReport
+    from snakescope.cluster.site import Grain
     from snakescope.publish.publish import PublishReport
     from snakescope.runner.cases import CaseResult
     from snakescope.runner.demo import DemoResult
     from snakescope.runner.folder import Stale
+    from snakescope.runner.outcome import RunResult
     from snakescope.runner.report import StudyStatus
-    from snakescope.runner.run import RunResult
     from snakescope.runner.tools import ToolRun
     from snakescope.study.export import ExportReport
     from snakescope.study.verify.check import Verification
@@ -168,6 +169,9 @@ def run(
     cores: int | None = None,
     first: int | None = None,
     only: Sequence[str] = (),
+    retry_failed: bool = False,
+    grain: Grain | None = None,
+    plan: bool = False,
     dry_run: bool = False,
     quiet: bool = False,
     snakemake: Sequence[str] = (),
@@ -182,6 +186,9 @@ def run(
         cores=cores,
         first=first,
         only=only,
+        retry_failed=retry_failed,
+        grain=grain,
+        plan=plan,
         dry_run=dry_run,
         quiet=quiet,
         extra=snakemake,

@@ -157,6 +157,10 @@ def _add_run(commands: Any) -> None:
     command.add_argument("--cores", type=_count, metavar="N", help="cores to use (default: what the profile says)")
     command.add_argument("--first", type=_count, metavar="N", help="only the first N rows of the sheet")
     command.add_argument("--only", default="", metavar="IDS", help="only these rows or series, separated by commas")
+    command.add_argument("--retry-failed", action="store_true", help="only what failed before, and what waits for it")
+    command.add_argument("--plan", action="store_true", help="on a cluster: show the jobs there would be, run nothing")
+    grains = "on a cluster: a job for each row and step, or jobs over many rows (default: whichever fits)"
+    command.add_argument("--grain", choices=["auto", "row", "fanout"], help=grains)
     command.add_argument("--dry-run", action="store_true", help="plan and count, run nothing")
     command.add_argument("--quiet", action="store_true", help="no progress display")
     command.add_argument("snakemake", nargs="*", metavar="ARG", help="after --: further arguments for Snakemake")
@@ -172,6 +176,9 @@ def _run(arguments: argparse.Namespace) -> int:
         cores=arguments.cores,
         first=arguments.first,
         only=[item for item in arguments.only.split(",") if item],
+        retry_failed=arguments.retry_failed,
+        grain=arguments.grain,
+        plan=arguments.plan,
         dry_run=arguments.dry_run,
         quiet=arguments.quiet or arguments.json,
         snakemake=arguments.snakemake,

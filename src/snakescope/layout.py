@@ -18,7 +18,10 @@ STAGED = "staged"
 FETCHED = "fetched"
 STAGE_RULE = "stage_in"
 
+SLURM_LOGS = f"{LOGS}/slurm"
+
 STATE = ".snakescope"
+CLUSTER = f"{STATE}/cluster"
 
 
 def assets() -> Path:
@@ -48,6 +51,16 @@ def log(unit: str, step: str) -> str:
 def failure(unit: str, step: str) -> str:
     """Path of the facts of a failed job; it lies beside the log, which survives a failure."""
     return f"{LOGS}/{unit}/{step}.failed.json"
+
+
+def slurm_failure(unit: str, step: str) -> str:
+    """Path of what is known of a job that Slurm ended, until it is done: how the next attempt's resources grow."""
+    return f"{LOGS}/{unit}/{step}.slurm.json"
+
+
+def slurm_facts() -> str:
+    """Path of what Slurm says of each of its jobs that has ended, one line of JSON each."""
+    return f"{RECORDS}/slurm.jsonl"
 
 
 def benchmark(unit: str, step: str) -> str:
@@ -83,6 +96,56 @@ def plan_file(pipeline: str) -> str:
 def step_facts_file(pipeline: str, step: str) -> str:
     """Path of the part of a step's records that is the same for every job."""
     return f"{RULES}/{pipeline}/{step}.json"
+
+
+def cluster_plan() -> str:
+    """Path of the plan of a run on a cluster: its stages, shards and jobs."""
+    return f"{CLUSTER}/plan.json"
+
+
+def cluster_run_id() -> str:
+    """Path of the file with the name that all cluster jobs of the study folder have."""
+    return f"{CLUSTER}/run-id"
+
+
+def cluster_folder(digest: str) -> str:
+    """Path of the folder of one plan: manifests, lists of what is to do, and what came of each job."""
+    return f"{CLUSTER}/{digest}"
+
+
+def manifest(digest: str, shard: str) -> str:
+    """Path of a shard's slice of the sheet."""
+    return f"{CLUSTER}/{digest}/{shard}.tsv"
+
+
+def todo_file(digest: str, stage: str, shard: str) -> str:
+    """Path of the list of pairs of step and unit that a cluster job is to make."""
+    return f"{CLUSTER}/{digest}/{stage}-{shard}.todo"
+
+
+def done_file(digest: str, stage: str, shard: str) -> str:
+    """Path of what a cluster job leaves when all that it was to make is done or has failed by itself."""
+    return f"{CLUSTER}/{digest}/{stage}-{shard}.done.json"
+
+
+def staging_list(digest: str, stage: str, shard: str) -> str:
+    """Path of the list of rows in iRODS that a cluster job reads; there is none for a job that reads none."""
+    return f"{CLUSTER}/{digest}/{stage}-{shard}.staging"
+
+
+def staged_mark(digest: str, stage: str, shard: str) -> str:
+    """Path of the mark that a cluster job's images are here, as far as they can be had."""
+    return f"{CLUSTER}/{digest}/{stage}-{shard}.staged"
+
+
+def lease_file(digest: str, stage: str, shard: str) -> str:
+    """Path of the file that keeps two cluster jobs from doing the same at the same time."""
+    return f"{CLUSTER}/{digest}/{stage}-{shard}.lease"
+
+
+def cluster_failure(digest: str, stage: str, shard: str) -> str:
+    """Path of what is known of a cluster job that the cluster ended."""
+    return f"{CLUSTER}/{digest}/{stage}-{shard}.failed.json"
 
 
 def pipeline_file(name: str) -> str:

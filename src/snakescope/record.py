@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,8 @@ def read_record(path: Path, study: Path | None = None) -> JobRecord:
     path
         The JSON file.
     study
-        Study folder; with it, peak memory is taken from the job's benchmark.
+        Study folder; with it, peak memory is taken from the job's benchmark, and what Slurm says of the job from
+        ``records/slurm.jsonl``.
 
     Raises
     ------
@@ -150,7 +152,44 @@ def _job_record(path: Path, data: dict[str, Any], study: Path | None) -> JobReco
     for key in ("inputs", "outputs"):
         data[key] = tuple(_file(item) for item in data[key])
     data["peak_memory_mb"] = _peak_memory(study / layout.benchmark(data["unit"], data["step"])) if study else None
+    if study and data["scheduler"] and data["scheduler"].get("kind") == "slurm":
+        data["scheduler"] = _of_slurm(study, data["scheduler"])
     return JobRecord(path=path, **data)
+
+
+# What a record takes over of a line of ``records/slurm.jsonl``. Of several rows in one Slurm job it speaks of that job.
+SLURM_FIELDS = (
+    *("state", "node", "submitted_at", "started_at", "ended_at", "queue_s", "elapsed_s", "cpu_s", "max_rss_mb"),
+    *("cpus", "mem_mb", "attempt"),
+)
+
+
+def _of_slurm(study: Path, scheduler: dict[str, Any]) -> dict[str, Any]:
+    """What a job knew of its Slurm job, with what Slurm said when that had ended; unknown is None."""
+    said = slurm_facts(study).get(scheduler.get("job_id") or "", {})
+    return scheduler | {key: said.get(key) for key in SLURM_FIELDS}
+
+
+def slurm_facts(study: Path) -> Mapping[str, dict[str, Any]]:
+    """The lines of ``records/slurm.jsonl`` by the id of the job; one that was cut off is passed over."""
+    path = study / layout.slurm_facts()
+    try:
+        told = path.stat()
+    except OSError:
+        return {}
+    return _read_slurm_facts(path, told.st_size, told.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read_slurm_facts(path: Path, _size: int, _changed: int) -> Mapping[str, dict[str, Any]]:
+    found = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            facts = json.loads(line)
+            found[str(facts["job_id"])] = facts
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
 
 
 def _file(item: dict[str, Any]) -> FileFacts:

@@ -1,7 +1,7 @@
 """What compiled rules look up while Snakemake runs: files of a group, facts of an image, resources.
 
-Reads the compiled plan (``rules/<pipeline>/plan.json``) and the sample sheet, nothing else: no image, no
-network, no folder. Every job of a cluster imports it, so it stays light.
+Reads the compiled plan (``rules/<pipeline>/plan.json``) and the sample sheet, and of a job that is tried again why it
+has to be; nothing else: no image, no network, no folder. Every job of a cluster imports it, so it stays light.
 """
 
 from __future__ import annotations
@@ -269,15 +269,19 @@ class Plan:
             return text
 
     def resource(self, step: str, name: str, unit: str, attempt: int) -> int:
-        """A resource of one job, rounded up; grows with each attempt unless the expression itself says how."""
+        """A resource of one job, rounded up; grows with each attempt as the last one's end asks for.
+
+        An expression that speaks of ``attempt`` says itself how it grows.
+        """
+        times = 1 if attempt == 1 else growth(layout.slurm_failure(unit, step), name, attempt)
         expression = self.steps[step]["resources"][name]
         if not isinstance(expression, str):
-            return max(1, math.ceil(float(expression) * attempt))
+            return max(1, math.ceil(float(expression) * times))
         try:
-            value = evaluate_number(expression, {**self._names(step, unit), "attempt": attempt})
+            value = evaluate_number(expression, {**self._names(step, unit), "attempt": times})
         except (UnknownValueError, ExpressionError):
             value = UNKNOWN_RESOURCE[name]
-        return max(1, math.ceil(value if "attempt" in expression else value * attempt))
+        return max(1, math.ceil(value if "attempt" in expression else value * times))
 
     # ------------------------------------------------------------------ rows that lie in iRODS
 
@@ -336,6 +340,24 @@ class Plan:
         for step in self.steps:
             for unit, rows in self.units(step).items():
                 yield step, unit, rows
+
+
+def growth(failure: str | Path, name: str, attempt: int) -> int:
+    """How many times its first value a resource is at an attempt.
+
+    Parameters
+    ----------
+    failure
+        What the executor left of the attempt before: a job that was killed for memory gets more memory, one that ran
+        out of time more time, one whose node was lost the same. Without it everything grows with each attempt.
+    name
+        ``mem_mb``, ``runtime_min`` or another resource.
+    """
+    try:
+        told = json.loads(Path(failure).read_text(encoding="utf-8"))
+        return int(told["times"].get(name, 1))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return attempt
 
 
 def prepare_jobs(snakemake_version: str, scheduler: type | None = None) -> None:

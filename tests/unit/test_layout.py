@@ -22,6 +22,16 @@ def test_every_compiled_file_is_below_its_pipeline() -> None:
     assert layout.pipeline_file("p") == "config/pipelines/p.yaml"
 
 
+def test_what_a_cluster_run_leaves_is_below_the_digest_of_its_plan() -> None:
+    assert layout.cluster_plan() == ".snakescope/cluster/plan.json"
+    assert layout.cluster_run_id() == ".snakescope/cluster/run-id"
+    assert layout.manifest("ab", "0001") == ".snakescope/cluster/ab/0001.tsv"
+    assert layout.todo_file("ab", "s1", "0001") == ".snakescope/cluster/ab/s1-0001.todo"
+    assert layout.done_file("ab", "s1", "0001") == ".snakescope/cluster/ab/s1-0001.done.json"
+    assert layout.lease_file("ab", "s1", "0001") == ".snakescope/cluster/ab/s1-0001.lease"
+    assert layout.cluster_failure("ab", "s1", "0001") == ".snakescope/cluster/ab/s1-0001.failed.json"
+
+
 def test_the_shipped_files_are_found() -> None:
     assert (layout.assets() / layout.JOB_SH).is_file()
     assert (layout.assets() / layout.SNAKEFILE).is_file()

@@ -56,7 +56,8 @@ def _plan_step(pipeline: Pipeline, rule: Rule) -> dict[str, Any]:
         "threads": spec.resources.threads,
         "resources": spec.resources.model_dump(mode="json", exclude={"threads", "gpus"}, exclude_none=True),
     }
-    return compiled | ({"optional": rule.optional} if rule.optional else {})
+    more: dict[str, Any] = {"optional": rule.optional, "gpus": spec.resources.gpus}
+    return compiled | {key: value for key, value in more.items() if value}
 
 
 def _primary(step: Step) -> str | None:

@@ -24,8 +24,9 @@ from snakescope.evaluate import (
     score_tracks,
 )
 from snakescope.runner.folder import init, open_study
+from snakescope.runner.outcome import RunResult
 from snakescope.runner.report import run_summary
-from snakescope.runner.run import RunResult, run
+from snakescope.runner.run import run
 from snakescope.samples import Sheet, build_sheet, format_number, write_sheet
 from snakescope.study.export import ExportReport, export
 from snakescope.synthetic import Microscope, generate_llsm

@@ -11,7 +11,7 @@ from typing import Any
 from snakescope import layout
 from snakescope.record import reason
 from snakescope.runner.folder import Study
-from snakescope.runner.run import Failure, RunResult
+from snakescope.runner.outcome import Failure, RunResult
 from snakescope.tool.library import Tool
 from snakescope.workflow import Plan
 
@@ -82,6 +82,8 @@ def status_to_dict(found: StudyStatus) -> dict[str, Any]:
 
 def run_summary(result: RunResult, *, dry_run: bool = False) -> str:
     """What came of a run, for people."""
+    if result.plan is not None:
+        return result.plan.rstrip()
     if dry_run:
         return f"{result.planned} jobs to run" if result.planned else "nothing to do: everything is done already"
     if result.planned == 0:

@@ -2,67 +2,26 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from snakescope import layout
-from snakescope.errors import EnvironmentUnusableError, problem
+from snakescope.cluster.plan import RunPlan
+from snakescope.cluster.plan_text import plan_text
+from snakescope.cluster.site import Grain, Site, read_site
+from snakescope.errors import problem
 from snakescope.record import reason
 from snakescope.runner.folder import Study, compile_study, lint
+from snakescope.runner.follow import follow
 from snakescope.runner.lock import RunLock, run_lock, snakemake_locks
-from snakescope.runner.progress import Display, Events, RunState, display_for
+from snakescope.runner.on_cluster import Wanted, plan_for, rows_of_failures, rows_to_run, run_on_cluster, shard_result
+from snakescope.runner.outcome import Failure, RunResult
+from snakescope.runner.progress import RunState, display_for
 from snakescope.samples import Sheet, write_sheet
 
-POLL_S = 0.2
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A job that failed: which rows, which step, why, and where to read on."""
-
-    unit: str
-    step: str
-    reason: str
-    log: str
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What came of a run.
-
-    Parameters
-    ----------
-    jobs, planned
-        Jobs that finished, and jobs that this run set out to do.
-    failures
-        Jobs that failed.
-    blocked
-        Jobs that could not start since one before them failed.
-    compiled
-        Rules that were compiled anew before the run.
-    seconds
-        Wall time.
-    """
-
-    jobs: int
-    planned: int
-    failures: list[Failure] = field(default_factory=list)
-    blocked: int = 0
-    compiled: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def exit_code(self) -> int:
-        """0 when everything is done, 1 when some rows failed."""
-        return 1 if self.failures or self.blocked else 0
+# Executors of Snakemake for which we plan jobs; for any other, each row and step is a job of Snakemake's.
+PLANNED = ("snakescope",)
 
 
 def run(
@@ -72,6 +31,9 @@ def run(
     cores: int | None = None,
     first: int | None = None,
     only: Sequence[str] = (),
+    retry_failed: bool = False,
+    grain: Grain | None = None,
+    plan: bool = False,
     dry_run: bool = False,
     quiet: bool = False,
     extra: Sequence[str] = (),
@@ -85,10 +47,17 @@ def run(
     profile
         Name of a folder under ``profiles/``.
     cores
-        Cores to use; by default what the profile says.
+        Cores to use on this machine; by default what the profile says.
     first, only
         Run over the first rows of the sheet, or over these ids, only. What they share with a later run over all
         rows is not made twice.
+    retry_failed
+        Run only what failed when it ran last, and what waits for it.
+    grain
+        On a cluster, one job for each row and step (``row``) or jobs over many rows (``fanout``); by default what the
+        profile says, or else whichever fits.
+    plan
+        On a cluster, say which jobs there would be; the cluster is not asked, nothing is run.
     dry_run
         Plan and count, run nothing.
     quiet
@@ -101,24 +70,47 @@ def run(
     InputError
         If something is wrong with the pipeline, the sheet or the folder; nothing has been run then.
     EnvironmentUnusableError
-        If Snakemake itself failed.
+        If Snakemake itself failed, or the cluster cannot be used.
     """
     pipeline, sheet = lint(study)
-    profile_folder = study.root / "profiles" / profile
-    if not profile_folder.is_dir():
-        known = sorted(path.name for path in profile_folder.parent.glob("*/"))
-        raise problem(profile_folder, "there is no such profile", f"There are: {', '.join(known) or 'none'}.")
+    site = read_site(study.root, profile)
+    planned = site.executor in PLANNED
+    _check_options(site, planned=planned, cores=cores, grain=grain, plan=plan)
     rows = _chosen(sheet, first, only)
     with run_lock(study.root) as lock:
+        started = time.monotonic()
         compiled = [stale.path for stale in compile_study(study)]
+        samples = _written(study, sheet, rows)
+        if planned:
+            wanted = Wanted(samples, grain, retry_failed, quiet, extra)
+            if plan or dry_run:
+                made = plan_for(study, site, wanted)
+                return RunResult(0, made.pending, compiled=compiled, plan=plan_text(made))
+            _release_after_crash(study.root, lock)
+            made, state = run_on_cluster(study, site, wanted, lock)
+            return _cluster_result(study, made, state, compiled, time.monotonic() - started)
+        if retry_failed:
+            rows = rows_to_run(rows, rows_of_failures(study, samples))
+            if not rows.rows:
+                return RunResult(0, 0, compiled=compiled)
+            samples = _written(study, sheet, rows)
         _release_after_crash(study.root, lock)
-        arguments = ["--profile", str(profile_folder.relative_to(study.root)), *_sheet_arguments(study, sheet, rows)]
+        arguments = ["--profile", f"profiles/{profile}", "--config", f"samples={samples}"]
         arguments += ["--cores", str(cores)] if cores else []
         arguments += ["--dry-run"] if dry_run else []
-        started = time.monotonic()
         display = display_for([layout.STAGE_RULE, *pipeline.steps], quiet=quiet or dry_run)
-        state = _follow(study, [*arguments, *extra], lock, display)
+        state = follow(study.root, [*arguments, *extra], lock, display)
         return _result(study, state, compiled, time.monotonic() - started, dry_run=dry_run)
+
+
+def _check_options(site: Site, *, planned: bool, cores: int | None, grain: Grain | None, plan: bool) -> None:
+    if planned and cores:
+        fix = f"Set cores_per_job in {site.where}."
+        raise problem("--cores", f"has no meaning for the profile {site.name!r}, which runs on a cluster", fix)
+    if not planned and (grain or plan):
+        flag = "--plan" if plan else "--grain"
+        found = f"has no meaning for the profile {site.name!r}, whose executor is {site.executor or 'this machine'}"
+        raise problem(flag, found, "Use it with: --profile slurm")
 
 
 def _chosen(sheet: Sheet, first: int | None, only: Sequence[str]) -> Sheet:
@@ -133,12 +125,13 @@ def _chosen(sheet: Sheet, first: int | None, only: Sequence[str]) -> Sheet:
     return sheet
 
 
-def _sheet_arguments(study: Study, sheet: Sheet, rows: Sheet) -> list[str]:
+def _written(study: Study, sheet: Sheet, rows: Sheet) -> str:
+    """Path of the sheet to run over, relative to the study folder: the study's own, or a file with a part of it."""
     if rows is sheet:
-        return []
+        return study.config.samples
     path = f"{layout.STATE}/samples.tsv"
     write_sheet(study.root / path, rows)
-    return ["--config", f"samples={path}"]
+    return path
 
 
 def _release_after_crash(root: Path, lock: RunLock) -> None:
@@ -153,86 +146,6 @@ def _release_after_crash(root: Path, lock: RunLock) -> None:
         path.unlink(missing_ok=True)
 
 
-def _follow(study: Study, arguments: Sequence[str], lock: RunLock, display: Display) -> RunState:
-    state_folder = study.root / layout.STATE
-    events_path, log_path = state_folder / "events.jsonl", state_folder / "snakemake.log"
-    events_path.unlink(missing_ok=True)
-    events, state = Events(events_path), RunState()
-    command = [sys.executable, "-m", "snakemake", "--snakefile", layout.SNAKEFILE, "--logger", "snakescope", *arguments]
-    environment = {**os.environ, "SNAKESCOPE_EVENTS": str(events_path.resolve())}
-    with log_path.open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            command, cwd=study.root, env=environment, stdout=log, stderr=log, pass_fds=[lock.descriptor],
-            stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent,
-        )  # fmt: skip
-        with _passing_signals_to(process) as received:
-            code = _wait(process, events, state, display)
-    display.close()
-    if code != 0 and (received or not state.failures):
-        _explain(code, state, log_path, stopped=bool(received))
-    return state
-
-
-def _wait(process: subprocess.Popen[bytes], events: Events, state: RunState, display: Display) -> int:
-    while True:
-        code = process.poll()
-        for event in events.new():
-            state.take(event)
-        display.show(state)
-        if code is not None:
-            return code
-        time.sleep(POLL_S)
-
-
-def _end_with_parent() -> None:
-    """Let Snakemake end its jobs and itself when we are killed (Linux only; elsewhere the lock protects).
-
-    SIGINT, since a SIGTERM makes Snakemake wait for jobs whose end it may never hear of. A shell that started us in
-    the background may have told us to ignore SIGINT, which Snakemake must not inherit.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
-
-
-@contextmanager
-def _passing_signals_to(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Ctrl-C reaches Snakemake through the terminal; a SIGTERM to us is passed on. Both are waited for and told."""
-    received: list[int] = []
-
-    def terminate(number: int, _: object) -> None:
-        received.append(number)
-        process.send_signal(signal.SIGINT)
-
-    old_int = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
-    old_term = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGINT, old_int)
-        signal.signal(signal.SIGTERM, old_term)
-
-
-def _explain(code: int, state: RunState, log_path: Path, *, stopped: bool) -> None:
-    """Snakemake was stopped, or ended with an error that no job had."""
-    killed = code in (-signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL, 130, 143)
-    if stopped or killed or (state.planned and not state.messages):
-        raise InterruptedRunError(f"the run was stopped after {state.done.total()} jobs; run it again to go on")
-    lines = log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    if state.planned:
-        told = f"Snakemake ended with an error after {state.done.total()} jobs (whole log: {log_path})"
-        raise EnvironmentUnusableError(f"{told}:\n    {lines[-1] if lines else state.messages[-1]}")
-    tail = "\n".join(lines[-15:])
-    raise EnvironmentUnusableError(f"Snakemake could not run the workflow (whole log: {log_path}):\n{tail}")
-
-
-class InterruptedRunError(EnvironmentUnusableError):
-    """The run was stopped from outside; what is done stays done."""
-
-    exit_code = 1
-
-
 def _result(study: Study, state: RunState, compiled: list[str], seconds: float, *, dry_run: bool) -> RunResult:
     failures = [
         Failure(unit, step, reason(study.root / layout.log(unit, step)), layout.log(unit, step))
@@ -241,3 +154,10 @@ def _result(study: Study, state: RunState, compiled: list[str], seconds: float, 
     planned, done = state.planned.total(), state.done.total()
     blocked = 0 if dry_run else max(0, planned - done - len(failures))
     return RunResult(done, planned, failures, blocked, compiled, seconds)
+
+
+def _cluster_result(study: Study, made: RunPlan, state: RunState, compiled: list[str], seconds: float) -> RunResult:
+    if made.grain == "row":
+        return _result(study, state, compiled, seconds, dry_run=False)
+    came = shard_result(study.root, made)
+    return RunResult(came.done, made.pending, came.failures, came.blocked, compiled, seconds)

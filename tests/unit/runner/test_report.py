@@ -9,8 +9,8 @@ import pytest
 
 from snakescope import layout
 from snakescope.runner.folder import init, open_study
+from snakescope.runner.outcome import Failure, RunResult
 from snakescope.runner.report import run_summary, run_to_dict, status, status_text, status_to_dict, tool_text
-from snakescope.runner.run import Failure, RunResult
 from snakescope.tool.library import read_tool
 
 ROWS = "id\tpath\tseries\tt\n" + "".join(f"r{i}\tdata/{i}.tif\ts{i // 2}\t{i % 2}\n" for i in range(4))

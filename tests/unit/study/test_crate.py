@@ -654,6 +654,21 @@ def test_slurm_jobs_tell_their_number_and_partition(records: Records, tmp_path: 
     assert third_party.run_crate(crate.folder) == []
 
 
+def test_what_slurm_says_of_its_job_is_told_once_for_all_its_rows(records: Records, tmp_path: Path) -> None:
+    records.all_done(scheduler={"kind": "slurm", "job_id": "4711", "partition": "cpu"})
+    facts = {"state": "COMPLETED", "node": "n7", "queue_s": 12, "elapsed_s": 60, "cpu_s": 55.5, "max_rss_mb": None}
+    (records.root / "records/slurm.jsonl").write_text(json.dumps({"job_id": "4711", "key": "s1/0001", **facts}) + "\n")
+    crate = records.crate(tmp_path / "out")
+    names = ids(crate["#job/blur/r0"]["resourceUsage"])
+    use = {crate[name]["name"]: crate[name]["value"] for name in names}
+    assert use["Slurm state"] == "COMPLETED"
+    assert use["Slurm node"] == "n7"
+    assert (use["Slurm queue time"], use["Slurm elapsed time"], use["Slurm CPU time"]) == (12, 60, 55.5)
+    assert "Slurm peak memory" not in use
+    assert "#slurm-4711-slurm_node" in set(names) & set(ids(crate["#job/link/s0"]["resourceUsage"]))
+    assert third_party.run_crate(crate.folder) == []
+
+
 def test_what_is_not_known_is_left_out(records: Records, tmp_path: Path) -> None:
     unknown: Entity = {"wall_s": None, "cpu_s": None, "snakemake": None, "environment": {}, "argv": []}
     records.job("blur", "r0", **unknown, inputs=[{"port": "image", "path": "data/r0.tif"}])

@@ -160,17 +160,30 @@ class Actions:
             (terms.SLURM_JOB, slurm.get("job_id") or None),
             (terms.SLURM_PARTITION, slurm.get("partition") or None),
         )
-        return [self._measured(record, measure, amount) for measure, amount in found if amount is not None]
+        own = [self._measured(record, measure, amount) for measure, amount in found if amount is not None]
+        return own + self._slurm_facts(slurm)
 
     def _measured(self, record: JobRecord, measure: terms.Measure, amount: Any) -> str:
-        properties = {
+        name = nested_id("usage", record.step, record.unit, measure.key)
+        return self._graph.add(name, "PropertyValue", self._amount(measure, amount))
+
+    def _slurm_facts(self, slurm: dict[str, Any]) -> list[str]:
+        """What Slurm says of its job, once for all the rows and steps in it."""
+        return [
+            self._graph.add_once(
+                local_id("slurm", slurm["job_id"], measure.key), "PropertyValue", self._amount(measure, slurm[key])
+            )
+            for key, measure in terms.SLURM_FACTS.items()
+            if slurm.get(key) is not None and slurm.get("job_id")
+        ]
+
+    def _amount(self, measure: terms.Measure, amount: Any) -> dict[str, Any]:
+        return {
             "name": measure.name,
             "propertyID": {"@id": self._meaning(measure.key)},
             "value": amount,
             "unitCode": {"@id": terms.QUDT + measure.unit},
         }
-        name = nested_id("usage", record.step, record.unit, measure.key)
-        return self._graph.add(name, "PropertyValue", properties)
 
     def _meaning(self, key: str) -> str:
         name, meaning = terms.MEANINGS[key]

@@ -92,9 +92,21 @@ WALL, CPU, MEMORY, SLURM_JOB, SLURM_PARTITION = MEASURES = (
     Measure("slurm_job_id", "Slurm job id", "UNITLESS", "Number that Slurm gave the job (SLURM_JOB_ID)."),
     Measure("slurm_partition", "Slurm partition", "UNITLESS", "Partition it ran in (SLURM_JOB_PARTITION)."),
 )
+# What Slurm says of one of its jobs, by the key in the record; that job may have done other rows and steps, too.
+_OF_SLURM = "of the Slurm job, in which other rows and steps may have run, too"
+SLURM_FACTS = {
+    "state": Measure("slurm_state", "Slurm state", "UNITLESS", f"How it ended, in Slurm's word: {_OF_SLURM}."),
+    "node": Measure("slurm_node", "Slurm node", "UNITLESS", f"Machine or machines {_OF_SLURM}."),
+    "queue_s": Measure("slurm_queue_s", "Slurm queue time", "SEC", f"Time from submission to start {_OF_SLURM}."),
+    "elapsed_s": Measure("slurm_elapsed_s", "Slurm elapsed time", "SEC", f"Time from start to end {_OF_SLURM}."),
+    "cpu_s": Measure("slurm_cpu_s", "Slurm CPU time", "SEC", f"User and system time (TotalCPU) {_OF_SLURM}."),
+    "max_rss_mb": Measure(
+        "slurm_max_rss_mb", "Slurm peak memory", "MebiBYTE", f"Largest resident memory (MaxRSS) {_OF_SLURM}."
+    ),
+}
 # Where a job ran; `environment` is the profile's nearest term, and must refer to a PropertyValue.
 HOST, CONDA = "execution_environment", "conda_environment"
-MEANINGS = {measure.key: (measure.name, measure.meaning) for measure in MEASURES} | {
+MEANINGS = {measure.key: (measure.name, measure.meaning) for measure in (*MEASURES, *SLURM_FACTS.values())} | {
     HOST: ("execution environment", "What held the program of the job: `host` is the machine's own software."),
     CONDA: ("conda environment", "Name of the conda environment that was active while the job ran."),
 }

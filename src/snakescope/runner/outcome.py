@@ -1,0 +1,49 @@
+"""What came of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed: which rows, which step, why, and where to read on."""
+
+    unit: str
+    step: str
+    reason: str
+    log: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Parameters
+    ----------
+    jobs, planned
+        Jobs that finished, and jobs that this run set out to do.
+    failures
+        Jobs that failed.
+    blocked
+        Jobs that could not start since one before them failed.
+    compiled
+        Rules that were compiled anew before the run.
+    seconds
+        Wall time.
+    plan
+        What was planned for a cluster, for people; None elsewhere.
+    """
+
+    jobs: int
+    planned: int
+    failures: list[Failure] = field(default_factory=list)
+    blocked: int = 0
+    compiled: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    plan: str | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 when everything is done, 1 when some rows failed."""
+        return 1 if self.failures or self.blocked else 0

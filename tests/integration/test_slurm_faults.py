@@ -1,0 +1,259 @@
+"""What may go wrong on a cluster goes wrong, on a real one: nothing is lost, nothing runs twice, nothing stays half.
+
+Each fault hits several studies (rounds), some at the same time, and each study must end up file by file as one that
+nothing happened to.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm_faults import ROUNDS, SOAK, FaultStudy
+from slurm_site import SlurmSite, wait_until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.soak]
+AT_ONCE = 2
+# for faults that hit two rounds at the same time
+TURNS = ROUNDS // 2
+Whole = dict[str, object]
+Make = Callable[..., FaultStudy]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """What a study leaves that nothing happens to: run on this machine, without a cluster."""
+    study = FaultStudy(tmp_path_factory.mktemp("undisturbed") / "study", seconds=0)
+    done = study.snakescope("run", "--quiet")
+    assert done.returncode == 0, done.stderr
+    return study.whole()
+
+
+@pytest.fixture
+def make(slurm_cluster: SlurmSite) -> Iterator[Make]:
+    """Make a study below a folder; what still runs of it when the test is over is killed."""
+    studies: list[FaultStudy] = []
+
+    def in_folder(folder: Path, **options: Any) -> FaultStudy:
+        folder.mkdir(exist_ok=True)
+        studies.append(FaultStudy(folder / "study", **options))
+        return studies[-1]
+
+    yield in_folder
+    for study in studies:
+        study.close()
+
+
+def in_rounds(folder: Path, rounds: int, play: Callable[[int, Path], None]) -> None:
+    """Play rounds, some at a time, each in a folder of its own; the first that fails is told."""
+
+    def one(seed: int) -> None:
+        play(seed, folder / f"round{seed}")
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in [pool.submit(one, seed) for seed in range(rounds)]:
+            done.result()
+
+
+def jobs_of(site: SlurmSite, study: FaultStudy) -> list[str]:
+    """Ids of the study's running jobs."""
+    return [job.id for job in site.queue(f"--name={study.run_id}") if job.state == "RUNNING"] if study.run_id else []
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def kill_head(process: subprocess.Popen[str], who: str) -> None:
+    """Kill the runner, the Snakemake that it has started, or both at once."""
+    if who == "both":
+        os.killpg(process.pid, signal.SIGKILL)
+    for pid in children(process.pid) if who == "snakemake" else [process.pid]:
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_shards_leave_what_a_run_on_one_machine_leaves(
+    make: Make, slurm_cluster: SlurmSite, undisturbed: Whole, tmp_path: Path
+) -> None:
+    study = make(tmp_path)
+    study.finish()
+    study.check(undisturbed)
+    assert study.kinds() == {"done": 3}
+
+
+def test_killing_the_head_at_any_moment_loses_nothing(
+    make: Make, slurm_cluster: SlurmSite, undisturbed: Whole, tmp_path: Path
+) -> None:
+    def play(seed: int, folder: Path) -> None:
+        study, dice = make(folder), random.Random(seed)
+        for who in dice.sample(["both", "runner", "snakemake"], 2):
+            process = study.start()
+            time.sleep(dice.uniform(1, 12))
+            kill_head(process, who)
+        study.finish()
+        study.check(undisturbed)
+        assert set(study.tally("starts").values()) == {1}, "something was done twice"
+
+    in_rounds(tmp_path, ROUNDS, play)
+
+
+def test_a_cancelled_shard_is_done_by_another_job(
+    make: Make, slurm_cluster: SlurmSite, undisturbed: Whole, tmp_path: Path
+) -> None:
+    def play(seed: int, folder: Path) -> None:
+        study, dice = make(folder), random.Random(seed)
+        process = study.start()
+        study.wait_for_starts(dice.randint(1, 12))
+        slurm_cluster.run("scancel", *jobs_of(slurm_cluster, study)[:1], check=False)
+        assert process.wait(timeout=240) in (0, 1), study.told()
+        study.finish()
+        study.check(undisturbed)
+
+    in_rounds(tmp_path, ROUNDS, play)
+
+
+@pytest.mark.parametrize("how", ["power", "network"])
+def test_what_a_lost_node_did_is_done_by_another(
+    make: Make, slurm_cluster: SlurmSite, undisturbed: Whole, tmp_path: Path, how: str
+) -> None:
+    """The rounds run at the same time, since the node is lost to all; of one of them a job hangs there."""
+    for turn in range(TURNS):
+        studies = [make(tmp_path / f"turn{turn}-{index}", stuck="" if index else "r5+second") for index in (0, 1)]
+        processes = [study.start() for study in studies]
+        node, _ = studies[0].wait_for_hang()
+        (slurm_cluster.kill_node if how == "power" else slurm_cluster.kill_slurmd)(node)
+        wait_for_down(slurm_cluster, node)
+        slurm_cluster.start_slurmd(node)
+        for study, process in zip(studies, processes, strict=True):
+            assert process.wait(timeout=240) == 0, study.told()
+            study.check(undisturbed)
+        assert studies[0].kinds()["node"] == 1
+
+
+def test_a_job_without_enough_memory_gets_more(
+    make: Make, slurm_cluster: SlurmSite, undisturbed: Whole, tmp_path: Path
+) -> None:
+    def play(seed: int, folder: Path) -> None:
+        study = make(folder, hungry="r2+first")
+        study.finish()
+        assert study.kinds() == {"done": 3, "oom": 1}
+        [killed] = [facts for facts in study.facts() if facts["kind"] == "oom"]
+        [again] = [facts for facts in study.facts() if facts["key"] == killed["key"] and facts["kind"] == "done"]
+        assert again["mem_mb"] == 2 * killed["mem_mb"]
+        study.check(undisturbed)
+
+    in_rounds(tmp_path, ROUNDS, play)
+
+
+def test_a_job_that_runs_out_of_time_gets_more(
+    make: Make, slurm_cluster: SlurmSite, undisturbed: Whole, tmp_path: Path
+) -> None:
+    def play(seed: int, folder: Path) -> None:
+        study = make(folder, stuck="r5+second")
+        process = study.start()
+        slurm_cluster.let_time_run_out(study.wait_for_hang()[1])
+        assert process.wait(timeout=240) == 0, study.told()
+        assert study.kinds() == {"done": 3, "timeout": 1}
+        study.check(undisturbed)
+
+    in_rounds(tmp_path, ROUNDS, play)
+
+
+def test_the_controller_is_away_for_a_while(
+    make: Make, slurm_cluster: SlurmSite, undisturbed: Whole, tmp_path: Path
+) -> None:
+    for turn in range(TURNS):
+        be_away(make, slurm_cluster, undisturbed, tmp_path / str(turn), crash=False)
+
+
+@pytest.mark.skipif(not SOAK, reason="takes minutes, since jobs are forgotten: with SNAKESCOPE_SOAK=1")
+def test_the_controller_crashes_and_forgets_jobs(
+    make: Make, slurm_cluster: SlurmSite, undisturbed: Whole, tmp_path: Path
+) -> None:
+    for turn in range(TURNS):
+        be_away(make, slurm_cluster, undisturbed, tmp_path / str(turn), crash=True)
+
+
+def be_away(make: Make, site: SlurmSite, undisturbed: Whole, folder: Path, *, crash: bool) -> None:
+    folder.mkdir()
+    dice = random.Random(folder.name)
+    studies = [make(folder / name) for name in ("a", "b")]
+    processes = [study.start() for study in studies]
+    time.sleep(dice.uniform(3, 12))
+    site.stop_controller(crash=crash)
+    time.sleep(dice.uniform(0, 4))
+    site.start_controller()
+    for study, process in zip(studies, processes, strict=True):
+        assert process.wait(timeout=400) == 0, study.told()
+        study.check(undisturbed)
+
+
+def test_a_full_disk_stops_a_run_and_costs_nothing_that_is_done(
+    make: Make, slurm_cluster: SlurmSite, undisturbed: Whole, tmp_path: Path
+) -> None:
+    def play(seed: int, folder: Path) -> None:
+        with small_disk(folder / "study") as disk:
+            study, dice = make(folder), random.Random(seed)
+            filler = disk / "filler"
+            process = study.start()
+            study.wait_for_starts(dice.randint(1, 10))
+            fill(filler)
+            assert process.wait(timeout=240) in (1, 3), study.told()
+            assert not study.unsound()
+            filler.unlink()
+            study.finish()
+            study.check(undisturbed)
+
+    in_rounds(tmp_path, ROUNDS, play)
+
+
+def test_a_second_head_is_refused(make: Make, slurm_cluster: SlurmSite, undisturbed: Whole, tmp_path: Path) -> None:
+    def play(seed: int, folder: Path) -> None:
+        study = make(folder)
+        first = study.start()
+        time.sleep(random.Random(seed).uniform(0.5, 8))
+        wait_until((study.root / ".snakescope/run.lock").exists)
+        second = study.start()
+        assert second.wait(timeout=60) == 2, study.told()
+        assert f"another run is at work here (process {first.pid} on " in study.told()
+        assert first.wait(timeout=240) == 0, study.told()
+        study.check(undisturbed)
+        assert set(study.tally("starts").values()) == {1}
+
+    in_rounds(tmp_path, ROUNDS, play)
+
+
+def wait_for_down(site: SlurmSite, node: str) -> None:
+    wait_until(lambda: site.nodes()[node].startswith("down"), 90, f"for {node} to be down")
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 16 MB."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until nothing more fits on the disk."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass

@@ -1,0 +1,242 @@
+"""A study whose tools tell what they did, and what a fault must not change: the ground of tests that break things.
+
+The tools write outside the study which job they were started for, and hold a lock for as long as any process of theirs
+lives, so that the same job running twice at once is seen however briefly it did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from integration_helpers import GATHER, STAMP, TinyStudy
+from slurm_site import wait_until
+
+SOAK = bool(os.environ.get("SNAKESCOPE_SOAK"))
+ROUNDS = 10 if SOAK else 2
+RUN = (sys.executable, "-m", "snakescope.cli", "run", "--profile", "slurm", "--grain", "fanout", "--quiet")
+WORK_SH = """\
+# work.sh IN OUT: what the steps do. What they do besides stands in ../trace, so that all studies look the same.
+set -eu
+key=${2#results/} && key=${key%/*/*} && key=$(echo "$key" | tr / +)
+exec 9>"../trace/$key.lock"
+flock -n 9 || echo "$key" >>../trace/twice
+echo "$key" >>../trace/starts
+echo half >"$2"
+if [ -e "../trace/hungry $key" ]; then python3 -c 'import time; kept = bytearray(b"x") * 700_000_000; time.sleep(3)'; fi
+if rmdir "../trace/stuck $key" 2>/dev/null; then
+    echo "$SLURMD_NODENAME $SLURM_JOB_ID" >../trace/hangs
+    sleep 900
+fi
+sleep "$(cat ../trace/seconds)"
+{ cat "$1" && echo "$key"; } >"$2"
+echo "$key" >>../trace/ends
+"""
+WORK: dict[str, Any] = {
+    **STAMP,
+    "id": "work",
+    "name": "Work",
+    "description": "Copies a file and adds its own name.",
+    "outputs": {"file": {"type": "file", "description": "The file.", "file": "file.txt", "format": "txt"}},
+    "params": {},
+    "command": ["sh", "work.sh", "{in.image}", "{out.file}"],
+    "resources": {"threads": 1, "mem_mb": 100, "runtime_min": 1},
+}
+MORE = {**WORK, "id": "more", "name": "More", "inputs": {"image": {"type": "file", "description": "Any file."}}}
+# a GPU makes it a stage of its own
+GATHERING = {**GATHER, "resources": {"threads": 1, "gpus": 1, "mem_mb": 100, "runtime_min": 1}}
+PIPELINE = {
+    "schema": 1,
+    "name": "tiny",
+    "title": "Tiny",
+    "steps": {
+        "first": {"tool": "work", "inputs": {"image": "sheet.path"}},
+        "second": {"tool": "more", "inputs": {"image": "first.file"}},
+        "gather": {"tool": "gather", "over": "series", "inputs": {"texts": "second.file"}},
+    },
+}
+SITE = {"target_minutes": 3, "cores_per_job": 2, "mem_margin_mb": 300}
+PROFILE = {"snakescope-poll-s": 1, "latency-wait": 5}
+# What may differ between two runs that did the same.
+VARYING = {"started_at", "ended_at", "wall_s", "cpu_s", "max_rss_mb", "host", "scheduler", "slurm"}
+ROWS = 8
+STEPS_OF_ROW = ("first", "second")
+
+
+class FaultStudy(TinyStudy):
+    """A study of eight rows and three steps, in shards of four rows and two stages: four cluster jobs.
+
+    Parameters
+    ----------
+    root
+        The study folder; ``trace/`` beside it is where the tools tell what they did.
+    hungry, stuck
+        A job (``r1+first``) that takes 700 MB, one that hangs the first time.
+    seconds
+        How long a tool takes.
+    """
+
+    def __init__(self, root: Path, *, hungry: str = "", stuck: str = "", seconds: float = 0.3) -> None:
+        super().__init__(root, ROWS)
+        self.processes: list[subprocess.Popen[str]] = []
+        self.trace = root.parent / "trace"
+        self.trace.mkdir()
+        (self.trace / "seconds").write_text(str(seconds))
+        for name in (f"hungry {hungry}", f"stuck {stuck}"):
+            (self.trace / name).mkdir()
+        self.write("work.sh", WORK_SH)
+        for tool in (WORK, MORE, GATHERING):
+            self.write(f"tools/{tool['id']}/tool.yaml", yaml.safe_dump(tool))
+        self.write("config/pipelines/tiny.yaml", yaml.safe_dump(PIPELINE, sort_keys=False))
+        self.write("profiles/slurm/site.yaml", yaml.safe_dump(SITE))
+        self.change_profile(**PROFILE)
+
+    def change_profile(self, **changes: object) -> None:
+        """Change values of the profile."""
+        profile = yaml.safe_load(self.read("profiles/slurm/config.yaml"))
+        self.write("profiles/slurm/config.yaml", yaml.safe_dump(profile | changes))
+
+    # ------------------------------------------------------------------ running
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start a run in a process group of its own; what it prints is added to ``head.log`` beside the study."""
+        with (self.root.parent / "head.log").open("a") as log:
+            process = subprocess.Popen(
+                RUN, cwd=self.root, stdout=log, stderr=log, stdin=subprocess.DEVNULL, text=True, start_new_session=True
+            )
+        self.processes.append(process)
+        return process
+
+    def close(self) -> None:
+        """Kill all that was started and still runs, so that a test that failed does not disturb the next."""
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def wait_for_hang(self) -> tuple[str, str]:
+        """Wait until the job that hangs once does; returns its node and its Slurm job."""
+        path = self.trace / "hangs"
+        wait_until(lambda: path.exists() and path.read_text().endswith("\n"), 120, f"for {path}: {self.told()}")
+        node, job = path.read_text().split()
+        return node, job
+
+    def told(self) -> str:
+        """What all runs printed."""
+        return (self.root.parent / "head.log").read_text(encoding="utf-8")
+
+    def finish(self, seconds: float = 240) -> None:
+        """Run until all is done; a Snakemake that outlived its runner may be in the way for a while."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            before = len(self.told()) if (self.root.parent / "head.log").exists() else 0
+            process = self.start()
+            code = process.wait(timeout=end - time.monotonic())
+            if code == 0:
+                return
+            assert "another run is at work here" in self.told()[before:], self.told()
+            time.sleep(0.5)
+        raise AssertionError(f"the study was not done in {seconds} s: {self.told()}")
+
+    @property
+    def run_id(self) -> str:
+        """The name of the run's jobs in Slurm; empty before it has one."""
+        path = self.root / ".snakescope/cluster/run-id"
+        return path.read_text().strip() if path.exists() else ""
+
+    # ------------------------------------------------------------------ what the tools told
+
+    def tally(self, name: str) -> Counter[str]:
+        """How often each job is in a list of the tools: ``starts``, ``ends``, ``twice``."""
+        path = self.trace / name
+        return Counter(path.read_text().splitlines() if path.exists() else ())
+
+    def wait_for_starts(self, count: int, seconds: float = 90) -> None:
+        """Wait until so many tools have been started."""
+        wait_until(lambda: self.tally("starts").total() >= count, seconds, f"for {count} starts: {self.trace}")
+
+    # ------------------------------------------------------------------ what is there
+
+    def whole(self) -> dict[str, object]:
+        """All that a run leaves and that must not depend on what happened to it."""
+        files = {path: digest(self.root / path) for path in listing(self.root, ("results",))}
+        records = listing(self.root, ("records",)) - {"records/slurm.jsonl"}
+        told = {path: without_times(self.root / path) for path in records if path.endswith(".json")}
+        others = listing(self.root, ("logs", "benchmarks"))
+        return {**files, **told, "files": sorted(others | records | files.keys())}
+
+    def unsound(self) -> list[str]:
+        """What stands there and is not what its record says: half-written, or without a record."""
+        found, known = [], set()
+        for path in listing(self.root, ("records",)) - {"records/slurm.jsonl"}:
+            for output in json.loads(self.read(path))["outputs"] if path.endswith(".json") else ():
+                known.add(output["path"])
+                if digest(self.root / output["path"]) != output["sha256"]:
+                    found.append(f"{output['path']} is not what {path} says")
+        return found
+
+    def facts(self) -> list[dict[str, Any]]:
+        """What was written down of the cluster's jobs."""
+        path = self.root / "records/slurm.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def kinds(self) -> Counter[str]:
+        """How the cluster's jobs ended."""
+        return Counter(facts["kind"] for facts in self.facts())
+
+    def check(self, undisturbed: dict[str, object]) -> None:
+        """Nothing lost, nothing twice, nothing half; each job of the cluster written down once."""
+        expected = {f"r{row}+{step}" for row in range(ROWS) for step in STEPS_OF_ROW}
+        ids = Counter(facts["job_id"] for facts in self.facts())
+        found = differences(self.whole(), undisturbed) + self.unsound()
+        found += [f"ran twice at once: {job}" for job in self.tally("twice")]
+        found += [f"was never ended: {job}" for job in expected - self.tally("ends").keys()]
+        found += [f"written down {count} times: Slurm job {job}" for job, count in ids.items() if count > 1]
+        found += [f"nobody knows how it ended: {facts}" for facts in self.facts() if facts["kind"] is None]
+        assert not found, "\n".join([*found, self.told()])
+
+
+def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """What is not as it should be, a line each."""
+    told = [f"more: {path}" for path in found["files"] if path not in expected["files"]]
+    # a job killed between its record and its end is done, and what it took was not written down
+    lost = [path for path in expected["files"] if path not in found["files"]]
+    told += [f"less: {path}" for path in lost if not path.startswith("benchmarks/")]
+    for path in sorted(found.keys() & expected.keys() - {"files"}):
+        if found[path] != expected[path]:
+            told.append(f"{path}: {found[path]}; expected {expected[path]}")
+    return told
+
+
+def listing(root: Path, folders: Iterable[str]) -> set[str]:
+    """Every file below some folders, hidden ones too, and what is not a file (a staging folder, a broken link)."""
+    found = set()
+    for folder in folders:
+        for path in (root / folder).rglob("*"):
+            if not path.is_dir() or path.name.startswith("."):
+                found.add(str(path.relative_to(root)))
+    return {path for path in found if not path.startswith("logs/slurm/") and "/.slurm" not in path}
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file; what else it is, otherwise."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else f"no file: {path.exists()}"
+
+
+def without_times(path: Path) -> object:
+    """A record without what differs from run to run."""
+    text = re.sub(r"process \d+|\.stage-[\w.-]+", "…", path.read_text(encoding="utf-8"))
+    return {key: value for key, value in json.loads(text).items() if key not in VARYING}
