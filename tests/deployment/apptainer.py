@@ -30,9 +30,9 @@ class Apptainer:
             raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
         return done.stdout
 
-    def build(self, root: Path, image: Path) -> Path:
-        """Make an image file of a root file system."""
-        self.run("build", image, root)
+    def build(self, root: Path, image: Path, packing: str = "") -> Path:
+        """Make an image file of a root file system; `packing` are arguments for ``mksquashfs``."""
+        self.run("build", "--mksquashfs-args", packing, image, root)
         return image
 
 
