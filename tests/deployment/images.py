@@ -89,9 +89,8 @@ def make_python_root(root: Path, wheel: Path) -> Path:
 
 def files_below(folder: Path) -> Iterator[Path]:
     """The files of the standard library that programs need."""
-    for name in os.listdir(folder):
-        path = folder / name
-        if name in NOT_NEEDED or name.startswith("config-"):
+    for path in folder.iterdir():
+        if path.name in NOT_NEEDED or path.name.startswith("config-"):
             continue
         if path.is_dir():
             yield from files_below(path)
@@ -118,9 +117,8 @@ def needed(name: str) -> list[metadata.Distribution]:
         key = re.sub(r"[-_.]+", "-", asked.name).lower()
         if key not in found or asked.extras:
             found[key] = metadata.distribution(key)
-            todo += [
-                Requirement(text) for text in found[key].requires or () if applies(Requirement(text), asked.extras)
-            ]
+            wanted = map(Requirement, found[key].requires or ())
+            todo += [requirement for requirement in wanted if applies(requirement, asked.extras)]
     del found[name]
     return list(found.values())
 

@@ -24,11 +24,22 @@ pytestmark = pytest.mark.container
 
 def test_busybox_image_has_neither_bash_nor_python(apptainer: Apptainer, busybox_image: Path) -> None:
     said = apptainer.run("exec", busybox_image, "sh", "-c", "command -v bash python python3 perl; command -v sh")
-    assert said.split() == ["/bin/sh"]
+    assert said.split() == ["sh"]
 
 
 def test_python_image_imports_nothing_of_the_host(apptainer: Apptainer, python_image: Path) -> None:
-    arguments = ["exec", "--cleanenv", "--bind", ROOT, "--pwd", ROOT, python_image, "python", "-c", MODULES]
+    arguments: list[str | Path] = [
+        "exec",
+        "--cleanenv",
+        "--bind",
+        ROOT,
+        "--pwd",
+        ROOT,
+        python_image,
+        "python",
+        "-c",
+        MODULES,
+    ]
     found = json.loads(apptainer.run(*arguments))
     assert len(found["files"]) > 1000
     assert [path for path in found["files"] if not path.startswith("/usr/local/lib/python3")] == []
