@@ -1,12 +1,16 @@
 # What every compiled rule does around its tool. POSIX sh, run by bash on the host or by any sh in an image.
 #
 #   job_begin    STEP UNIT RECORD LOG FACTS    start a job; FACTS is the compiled part of its record
+#   job_environment TMPDIR THREADS KIND [NAME SHA256]   where it runs: host, conda (file) or apptainer (image)
 #   job_samples  ID...                         the rows of a group; a job over one row needs no such line
 #   job_source   PORT KNOWN PATH...             inputs from the sheet; KNOWN = sha256 | record path | - (hash now)
 #   job_shared   PORT KEY... PATH...            inputs that many jobs share, a key each: hashed once for the study
 #   job_upstream PORT OUTPUT PATH...            inputs made by a step: digests come from that step's records
 #   job_row      NAME VALUE                     a parameter that the row brought along
 #   job_output   PORT PATH                      an output; the tool writes to "$out_PORT"
+#   job_home                                   an empty home folder for the tool; after the outputs
+#   job_model    VARIABLE PATH SHA256          a file that the tool needs, told in a variable
+#   job_version  COMMAND...                    prints the version of the tool; its first line with a digit is kept
 #   job_run      ARGV...                        run the tool, move the outputs into place, write the record
 #
 # The tool writes into a staging folder of its own beside the final place; only a job that succeeded moves its
@@ -248,11 +252,11 @@ _host() { # -> _h: name of this machine
 job_begin() {
     job_step=$1 job_unit=$2 job_record=$3 job_log=$4 job_facts=$5
     job_inputs='' job_outputs='' job_rows='' job_argv='' job_stage='' job_dir='' job_ports='' job_cpu0=''
-    job_files='' job_unhashed='' job_measure=yes
+    job_files='' job_unhashed='' job_measure=yes job_kind='' job_name='' job_digest='-' job_version=''
     job_failed=${job_log%.*}.failed.json
     _json "$job_unit"
     job_samples=$_r
-    job_home=${HOME-}
+    job_home=${SNAKESCOPE_HOME-${HOME-}}
     while :; do case $job_home in */) job_home=${job_home%/} ;; *) break ;; esac; done
     job_sha=
     if command -v sha256sum >/dev/null 2>&1; then
@@ -277,6 +281,39 @@ _entry() { # PORT PATH FIELDS: add an input
     _json "$_p"
     job_inputs="$job_inputs${job_inputs:+,}
     {\"port\": \"$1\", \"path\": $_r, $3}"
+}
+
+job_environment() {
+    job_kind=$3 job_name=${4-} job_digest=${5--}
+    export TMPDIR="$1" TMP="$1" TEMP="$1" TEMPDIR="$1"
+    export OMP_NUM_THREADS="$2" OPENBLAS_NUM_THREADS="$2" GOTO_NUM_THREADS="$2" MKL_NUM_THREADS="$2"
+    export VECLIB_MAXIMUM_THREADS="$2" NUMEXPR_NUM_THREADS="$2" NUMBA_NUM_THREADS="$2"
+    export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS="$2"
+    [ "$job_kind" = apptainer ] || return 0
+    for _k in http_proxy https_proxy ftp_proxy all_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY; do
+        eval "_q=\${$_k-}"
+        case $_q in *@*) unset "$_k" ;; esac # Apptainer lets it in, with somebody's password
+    done
+}
+
+job_home() {
+    case $job_stage in /*) HOME=$job_stage/.home ;; *) HOME=$PWD/$job_stage/.home ;; esac
+    mkdir -p -- "$HOME"
+    export HOME XDG_CACHE_HOME="$HOME/.cache" XDG_CONFIG_HOME="$HOME/.config" XDG_DATA_HOME="$HOME/.local/share"
+    export JAVA_TOOL_OPTIONS="${JAVA_TOOL_OPTIONS-}${JAVA_TOOL_OPTIONS:+ }-Duser.home=\"$HOME\"" # Java asks the passwd file
+}
+
+job_model() {
+    if [ ! -e "$2" ]; then
+        echo "error: there is no model file $2" >"$job_log"
+        exit 1
+    fi
+    case $2 in /*) _path=$2 ;; *) _path=$PWD/$2 ;; esac
+    export "$1=$_path"
+}
+
+job_version() {
+    job_version=$("$@" 2>&1 </dev/null | sed -n '/[0-9]/{p;q;}') || job_version=
 }
 
 job_samples() {
@@ -522,6 +559,10 @@ _seconds() { # COUNT DIGITS -> _r: a count of hundredths (2) or thousandths (3) 
     _r=$_n.$_f
 }
 
+_digest() { # add the digest that the job was told of to its environment
+    case $job_digest in -) _environment="$_environment, \"sha256\": null" ;; *) _environment="$_environment, \"sha256\": \"$job_digest\"" ;; esac
+}
+
 _write() { # FILE STATUS RC
     _now
     _clock
@@ -536,18 +577,25 @@ _write() { # FILE STATUS RC
         fi
     fi
     if [ -n "$job_stage" ] && [ -r "$job_stage/.version" ] && read -r _n <"$job_stage/.version"; then
-        _json "$_n"
-        _version=$_r
+        job_version=$_n
     fi
+    _quoted "$job_version" && _version=$_r
     if [ -n "${SLURM_JOB_ID-}" ]; then
         _json "${SLURM_JOB_ID-}" && _scheduler="{\"kind\": \"slurm\", \"job_id\": $_r"
         _json "${SLURM_JOB_PARTITION-}" && _scheduler="$_scheduler, \"partition\": $_r}"
     fi
-    if [ -n "${APPTAINER_CONTAINER-}" ]; then
-        _home "$APPTAINER_CONTAINER"
+    _told=${APPTAINER_CONTAINER-${SINGULARITY_CONTAINER-}}
+    if [ -n "$_told" ]; then
+        [ "$job_kind" != apptainer ] || _told=$job_name
+        _home "$_told"
         _json "$_p" && _environment="\"kind\": \"apptainer\", \"image\": $_r"
+        [ "$job_kind" != apptainer ] || _digest
     elif [ -n "${CONDA_PREFIX-}" ]; then
         _json "${CONDA_PREFIX##*/}" && _environment="\"kind\": \"conda\", \"name\": $_r"
+        if [ "$job_kind" = conda ]; then
+            _json "$job_name" && _environment="$_environment, \"file\": $_r"
+            _digest
+        fi
     fi
     _quoted "${SNAKESCOPE_SNAKEMAKE-}" && _snakemake=$_r
     _quoted "$job_started" && _started=$_r

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from snakescope import layout
 from snakescope.compiler.words import brace, flag, unbrace, word
@@ -22,10 +22,15 @@ from snakescope.tool.spec import placeholders
 
 @dataclass(frozen=True)
 class Lookup:
-    """A value that the plan gives for each job: the name of a method of `workflow.Plan` and its first arguments."""
+    """A value that the plan gives for each job: the name of a method of `workflow.Plan` and its first arguments.
+
+    `of` is what the last argument is: the job's unit, or the threads it got. What depends on threads does not make a
+    job run again.
+    """
 
     method: str
     arguments: tuple[str | int, ...]
+    of: Literal["unit", "threads"] = "unit"
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,10 @@ def build_rule(pipeline: Pipeline, step: Step, places: Places) -> Rule:
     command = _Command(step)
     facts = places.facts or layout.step_facts_file(pipeline.spec.name, step.name)
     calls = [*_opening(step, places.job_sh, facts), *(f"job_output {port} {{output.{port}:q}}" for port in ports)]
+    calls += _surroundings(step)
     calls.append("job_run " + " ".join(command.words))
     params = {**_param_values(step), **_source_params(step), **command.params}
+    params["environment"] = Lookup("environment", (step.name,), of="threads")
     return Rule(step, inputs, outputs, params, calls, command.optional)
 
 
@@ -111,6 +118,7 @@ def _opening(step: Step, job_sh: str, facts: str) -> Iterator[str]:
     yield f". {brace(shlex.quote(job_sh))}"
     unit = f"{{wildcards.{step.wildcard}:q}}"
     yield f"job_begin {step.name} {unit} {{output.record:q}} {{log:q}} {brace(shlex.quote(facts))}"
+    yield "job_environment {resources.tmpdir:q} {params.environment:q}"
     if step.over:
         yield "job_samples {params.samples:q}"
     for port, wire in step.wires.items():
@@ -123,6 +131,17 @@ def _opening(step: Step, job_sh: str, facts: str) -> Iterator[str]:
     for name, value in step.params.items():
         if isinstance(value, ColumnValue):
             yield f"job_row {name} {{params.{name}:q}}"
+
+
+def _surroundings(step: Step) -> Iterator[str]:
+    """What the program finds around it, and which version it is; all of it where the job runs."""
+    spec = step.tool.spec
+    if spec.environment.writable_home:
+        yield "job_home"
+    for model in spec.environment.models:
+        yield f"job_model {model.env} {brace(shlex.quote(spec.model_paths[model.name]))} {model.sha256}"
+    if spec.tool.observe:
+        yield f"job_version {brace(shlex.join(spec.tool.observe))}"
 
 
 def is_shared(wire: Any) -> bool:

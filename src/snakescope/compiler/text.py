@@ -33,11 +33,7 @@ def rule_text(pipeline: Pipeline, rule: Rule) -> str:
         f"        {quote_literal(layout.log(unit, step.name), '')},",
         "    benchmark:",
         f"        {quote_literal(layout.benchmark(unit, step.name), '')}",
-        *(
-            [f"    conda:\n        {quote_literal(f'../../{spec.environment.conda}')}"]
-            if spec.environment.conda
-            else []
-        ),
+        *_environment(step),
         f"    threads: {spec.resources.threads}",
         *_section("resources", _resources(step)),
         *_section("params", {key: _value(step, value, path=False) for key, value in rule.params.items()}),
@@ -51,8 +47,19 @@ def rule_text(pipeline: Pipeline, rule: Rule) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _environment(step: Step) -> list[str]:
+    """Where the tool runs: conda's environment and the image are never both there, since Snakemake would nest them."""
+    conda = step.tool.spec.environment.conda
+    lines = ["    container:", f'        plan.image("{step.name}")']
+    if conda:
+        file = quote_literal(f"../../{conda}")
+        lines = ["    conda:", f'        None if plan.mode == "apptainer" else {file}', *lines]
+    return lines
+
+
 def _section(name: str, items: Mapping[str, str]) -> list[str]:
-    return [f"    {name}:", *(_item(key, value) for key, value in items.items())] if items else []
+    lines = [f"        {value}," if key.startswith("**") else _item(key, value) for key, value in items.items()]
+    return [f"    {name}:", *lines] if items else []
 
 
 def _item(key: str, value: str) -> str:
@@ -71,6 +78,8 @@ def _item(key: str, value: str) -> str:
 def _value(step: Step, value: Any, *, path: bool = True) -> str:
     if isinstance(value, Lookup):
         arguments = ", ".join(quote_literal(argument, "") for argument in value.arguments)
+        if value.of == "threads":
+            return f"lambda wildcards, threads: plan.{value.method}({arguments}, threads)"
         return f"lambda wildcards: plan.{value.method}({arguments}, wildcards.{step.wildcard})"
     if path and isinstance(value, str) and value.startswith(f"{layout.RESULTS}/{{{step.wildcard}}}/"):
         return quote_literal(value, "")
@@ -92,7 +101,8 @@ def _resources(step: Step) -> dict[str, str]:
         if getattr(resources, name) is not None
     }
     texts = {name: f"lambda wildcards, attempt: {call}" for name, call in calls.items()}
-    return texts | ({"gpu": str(resources.gpus)} if resources.gpus else {})
+    shell = {"**shell": f'**plan.shell("{step.name}")'}
+    return shell | texts | ({"gpu": str(resources.gpus)} if resources.gpus else {})
 
 
 def _block(line: str) -> str:

@@ -273,7 +273,9 @@ def _execute(pipeline: Pipeline, sheet: Sheet, out: Path, threads: int) -> ToolR
         def values(raw: Mapping[str, Any]) -> _Namespace:
             return _Namespace(
                 {
-                    name: getattr(looked_up, item.method)(*item.arguments, unit) if isinstance(item, Lookup) else item
+                    name: getattr(looked_up, item.method)(*item.arguments, threads if item.of == "threads" else unit)
+                    if isinstance(item, Lookup)
+                    else item
                     for name, item in raw.items()
                 }
             )
@@ -285,6 +287,7 @@ def _execute(pipeline: Pipeline, sheet: Sheet, out: Path, threads: int) -> ToolR
             "wildcards": _Namespace({step.wildcard: unit}),
             "log": str(log),
             "threads": threads,
+            "resources": _Namespace({"tmpdir": tempfile.gettempdir()}),
         }
         script = "\n".join(_ShellFormatter().format(call, **names) for call in rule.calls)
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])

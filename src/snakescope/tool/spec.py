@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from snakescope.tool.base import SAFE_NAME, Fault, FaultsError, Model, near_miss, short
 from snakescope.tool.expressions import FUNCTIONS, ExpressionError, compile_expression, names_in
 from snakescope.tool.geometry import ITEMSIZE, Geometry, axes_choices
+from snakescope.tool.image_names import unfit_image
 from snakescope.tool.prose import mistakes
 
 Name = Annotated[str, StringConstraints(pattern=SAFE_NAME, max_length=40)]
@@ -46,7 +47,7 @@ UNFIT_FOR_RULES = frozenset(
 # What a compiled rule or an expression already means by a name.
 RESERVED = UNFIT_FOR_RULES | frozenset(
     {"record", "threads", "log", "out", "python", "script", "row", "sample", "plan", "wildcards", "program", "samples"}
-    | {"inputs", "rows", "attempt", "scene", "t_index", *GEOMETRY, *FUNCTIONS}
+    | {"environment", "inputs", "rows", "attempt", "scene", "t_index", *GEOMETRY, *FUNCTIONS}
 )
 
 
@@ -84,6 +85,9 @@ class Program(Model):
     """Name of the program or package."""
     version: str
     """Version the wrapper was written and tested for."""
+    observe: list[str] = []
+    """Command that prints the version of the program as it is where the job runs; it is run in every job, and the first
+    line with a digit in it goes into the record. Empty = not observed, unless the program tells it by itself."""
 
 
 class Edam(Model):
@@ -281,11 +285,80 @@ def unfit_text(text: str) -> str | None:
     return f"found the control character {bad[0]!r}; expected one line of text" if bad else None
 
 
+def _is_image(text: str) -> str:
+    message = unfit_image(text)
+    if message:
+        raise ValueError(message)
+    return text
+
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# Variables that decide how a job itself runs.
+_TAKEN_VARIABLES = frozenset({"PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "IFS", "ENV", "BASH_ENV"})
+
+
+class ModelFile(Model):
+    """A file that the program needs beside its code, such as the weights of a network."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+    """Name of the model."""
+    path: str | None = None
+    """Where it lies, relative to the study; by default ``models/<tool>/<name>``."""
+    url: Annotated[str, StringConstraints(pattern=r"^(https?|ftp|doi|irods)://?\S+$")] | None = None
+    """Where people get it; nothing is fetched by itself."""
+    sha256: Sha256
+    """Digest of the file, checked before a run."""
+    licence: str
+    """SPDX identifier of the model's licence, or its name."""
+    env: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$", max_length=60)]
+    """Variable in which the program is told the path."""
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        faults: list[Fault] = []
+        if self.path is None and self.url is None:
+            faults.append(("", "has neither path nor url; expected where it lies or where people get it", None))
+        if self.path is not None and (not self.path or unfit_text(self.path)):
+            faults.append(("path", unfit_text(self.path) or "found an empty path; expected a file name", None))
+        if self.env in _TAKEN_VARIABLES:
+            faults.append(("env", f"the variable {self.env} is taken", "Use one of the program's own."))
+        if faults:
+            raise FaultsError(faults)
+        return self
+
+
+ProgramName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
+
+
 class Environment(Model):
-    """Where the program runs when Snakemake deploys software; otherwise, where snakescope itself runs."""
+    """Where the program runs when Snakemake deploys software; otherwise, on the machine itself."""
 
     conda: Annotated[str, StringConstraints(pattern=r"^envs/[A-Za-z0-9_-]+\.yaml$")] | None = None
-    """Conda environment file under ``envs/``."""
+    """Conda environment file under ``envs/``; a ``.linux-64.pin.txt`` beside it is used instead where it is there."""
+    container: Annotated[str, AfterValidator(_is_image)] | None = None
+    """Apptainer image: ``docker://`` or ``oras://`` with ``@sha256:`` and its digest, or the path of a .sif file or
+    image folder relative to the study. A site may name its own in ``config/images.yaml``."""
+    apptainer_def: Annotated[str, StringConstraints(pattern=r"^envs/[A-Za-z0-9_-]+\.def$")] | None = None
+    """Apptainer definition that the image is built from."""
+    gpu: bool = False
+    """Whether the program uses a GPU: its image is then started with ``--nv``."""
+    writable_home: bool = False
+    """Whether the program writes to its home folder: each job then has an empty one of its own."""
+    models: list[ModelFile] = []
+    """Files that the program needs beside its code."""
+    programs: list[ProgramName] = []
+    """Programs that must be on the PATH; by default the first word of the command."""
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Self:
+        faults: list[Fault] = []
+        for key in ("name", "env"):
+            values = [getattr(model, key) for model in self.models]
+            twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
+            faults += [("models", f"the {key} {value!r} stands twice", None) for value in twice]
+        if faults:
+            raise FaultsError(faults)
+        return self
 
 
 class Resources(Model):
@@ -384,6 +457,18 @@ class ToolSpec(Model):
         images = (name for name, port in self.inputs.items() if port.type in IMAGE_TYPES)
         return next(images, next(iter(self.inputs), None))
 
+    @property
+    def programs(self) -> list[str]:
+        """Programs that must be on the PATH where the tool runs: those declared, else the first word of the command."""
+        first = str(self.command[0]) if self.command else "python"
+        plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", first)
+        return self.environment.programs or (["python"] if first == "{python}" else [first] if plain else [])
+
+    @property
+    def model_paths(self) -> dict[str, str]:
+        """Where each of the models lies, relative to the study, by its name."""
+        return {model.name: model.path or f"models/{self.id}/{model.name}" for model in self.environment.models}
+
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
         faults = [*self._bad_names(), *self._bad_execution(), *self._bad_references(), *self._bad_expressions()]
@@ -417,6 +502,9 @@ class ToolSpec(Model):
             yield "", "expected exactly one of `command` and `script`", None
         if self.command is not None and not self.command:
             yield "command", "found an empty list; expected the program and its arguments", None
+        for word in self.tool.observe:
+            if message := unfit_text(word):
+                yield "tool.observe", message, None
         for word in _words(self.command or []):
             messages = [self._bad_placeholder(name) for name in placeholders(word)]
             if set("{}") & set(re.sub(r"\{[^{}]*\}", "", _without_plain_braces(word))):
