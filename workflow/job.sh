@@ -1,7 +1,7 @@
 # What every compiled rule does around its tool. POSIX sh, run by bash on the host or by any sh in an image.
 #
 #   job_begin    STEP UNIT RECORD LOG FACTS    start a job; FACTS is the compiled part of its record
-#   job_environment TMPDIR THREADS KIND [NAME SHA256]   where it runs: host, conda (file) or apptainer (image)
+#   job_environment THREADS TMPDIR KIND [NAME SHA256]   where it runs: host, conda (file) or apptainer (image)
 #   job_samples  ID...                         the rows of a group; a job over one row needs no such line
 #   job_source   PORT KNOWN PATH...             inputs from the sheet; KNOWN = sha256 | record path | - (hash now)
 #   job_shared   PORT KEY... PATH...            inputs that many jobs share, a key each: hashed once for the study
@@ -285,10 +285,10 @@ _entry() { # PORT PATH FIELDS: add an input
 
 job_environment() {
     job_kind=$3 job_name=${4-} job_digest=${5--}
-    export TMPDIR="$1" TMP="$1" TEMP="$1" TEMPDIR="$1"
-    export OMP_NUM_THREADS="$2" OPENBLAS_NUM_THREADS="$2" GOTO_NUM_THREADS="$2" MKL_NUM_THREADS="$2"
-    export VECLIB_MAXIMUM_THREADS="$2" NUMEXPR_NUM_THREADS="$2" NUMBA_NUM_THREADS="$2"
-    export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS="$2"
+    export TMPDIR="$2" TMP="$2" TEMP="$2" TEMPDIR="$2"
+    export OMP_NUM_THREADS="$1" OPENBLAS_NUM_THREADS="$1" GOTO_NUM_THREADS="$1" MKL_NUM_THREADS="$1"
+    export VECLIB_MAXIMUM_THREADS="$1" NUMEXPR_NUM_THREADS="$1" NUMBA_NUM_THREADS="$1"
+    export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS="$1"
     [ "$job_kind" = apptainer ] || return 0
     for _k in http_proxy https_proxy ftp_proxy all_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY; do
         eval "_q=\${$_k-}"

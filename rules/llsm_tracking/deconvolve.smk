@@ -37,14 +37,14 @@ rule deconvolve:
         image_facts=lambda wildcards: plan.facts(
             "deconvolve", "image", wildcards.sample
         ),
-        environment=lambda wildcards, threads: plan.environment("deconvolve", threads),
+        environment=lambda wildcards, output: plan.environment("deconvolve"),
     message:
         "deconvolve {wildcards.sample}: Deconvolve"
     shell:
         """
         . workflow/job.sh
         job_begin deconvolve {wildcards.sample:q} {output.record:q} {log:q} rules/llsm_tracking/deconvolve.json
-        job_environment {resources.tmpdir:q} {params.environment:q}
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_upstream image image {input.image:q}
         job_shared psf {params.psf_key:q} {params.psf:q}
         job_output image {output.image:q}

@@ -33,14 +33,14 @@ rule detect:
         channel=0,
         subpixel="true",
         image_facts=lambda wildcards: plan.facts("detect", "image", wildcards.sample),
-        environment=lambda wildcards, threads: plan.environment("detect", threads),
+        environment=lambda wildcards, output: plan.environment("detect"),
     message:
         "detect {wildcards.sample}: Detect spots"
     shell:
         """
         . workflow/job.sh
         job_begin detect {wildcards.sample:q} {output.record:q} {log:q} rules/llsm_tracking/detect.json
-        job_environment {resources.tmpdir:q} {params.environment:q}
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_upstream image image {input.image:q}
         job_output points {output.points:q}
         job_run python -m snakescope.program detect_spots \\

@@ -34,14 +34,14 @@ rule measure:
         least_spots=5,
         least_spots_alpha=8,
         image_facts=lambda wildcards: plan.facts("measure", "image", wildcards.series),
-        environment=lambda wildcards, threads: plan.environment("measure", threads),
+        environment=lambda wildcards, output: plan.environment("measure"),
     message:
         "measure {wildcards.series}: Measure tracks"
     shell:
         """
         . workflow/job.sh
         job_begin measure {wildcards.series:q} {output.record:q} {log:q} rules/llsm_tracking/measure.json
-        job_environment {resources.tmpdir:q} {params.environment:q}
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_samples {params.samples:q}
         job_upstream table table {input.table:q}
         job_upstream image image {input.image:q}

@@ -39,14 +39,14 @@ rule render:
         tail_frames=10,
         rate_hz=6,
         image_facts=lambda wildcards: plan.facts("render", "image", wildcards.series),
-        environment=lambda wildcards, threads: plan.environment("render", threads),
+        environment=lambda wildcards, output: plan.environment("render"),
     message:
         "render {wildcards.series}: Render"
     shell:
         """
         . workflow/job.sh
         job_begin render {wildcards.series:q} {output.record:q} {log:q} rules/llsm_tracking/render.json
-        job_environment {resources.tmpdir:q} {params.environment:q}
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_samples {params.samples:q}
         job_upstream image image {input.image:q}
         job_upstream table table {input.table:q}

@@ -159,6 +159,7 @@ def run(
     *,
     study: Path = HERE,
     profile: str = "local",
+    sdm: Literal["apptainer", "conda", "none"] | None = None,
     cores: int | None = None,
     first: int | None = None,
     only: Sequence[str] = (),
@@ -173,6 +174,7 @@ def run(
     return running.run(
         open_study(study),
         profile=profile,
+        sdm=sdm,
         cores=cores,
         first=first,
         only=only,

@@ -154,6 +154,10 @@ def _add_run(commands: Any) -> None:
     command.add_argument(
         "--profile", default="local", metavar="NAME", help="folder in profiles/ (default: %(default)s)"
     )
+    told = (
+        "where the tools run: apptainer images, conda environments, or none: this machine (default: as in the profile)"
+    )
+    command.add_argument("--sdm", choices=["apptainer", "conda", "none"], help=told)
     command.add_argument("--cores", type=_count, metavar="N", help="cores to use (default: what the profile says)")
     command.add_argument("--first", type=_count, metavar="N", help="only the first N rows of the sheet")
     command.add_argument("--only", default="", metavar="IDS", help="only these rows or series, separated by commas")
@@ -169,6 +173,7 @@ def _run(arguments: argparse.Namespace) -> int:
     result = api.run(
         study=arguments.study,
         profile=arguments.profile,
+        sdm=arguments.sdm,
         cores=arguments.cores,
         first=arguments.first,
         only=[item for item in arguments.only.split(",") if item],

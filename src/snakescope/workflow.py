@@ -342,14 +342,14 @@ class Plan:
             return {}
         return {"shell_exec": GPU_SHELL if self.needs(step).get("gpu") else "sh"}
 
-    def environment(self, step: str, threads: int) -> list[str]:
-        """What a job is told of where it runs: threads, kind, and the image or environment file with its sha256."""
+    def environment(self, step: str) -> list[str]:
+        """What a job is told of where it runs: the kind, and the image or environment file with its sha256 or -."""
         image, conda = self.image(step), self.needs(step).get("conda")
         if image:
-            return [str(threads), "apptainer", image, image_sha256(image, self.root, State.read(self.root)) or "-"]
+            return ["apptainer", image, image_sha256(image, self.root, State.read(self.root)) or "-"]
         if self.mode == "conda" and conda:
-            return [str(threads), "conda", conda, environment_sha256(self.root / conda) or "-"]
-        return [str(threads), "host"]
+            return ["conda", conda, environment_sha256(self.root / conda) or "-"]
+        return ["host"]
 
     # ------------------------------------------------------------------ rows that lie in iRODS
 

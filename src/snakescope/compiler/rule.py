@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from snakescope import layout
 from snakescope.compiler.words import brace, flag, unbrace, word
@@ -24,13 +24,12 @@ from snakescope.tool.spec import placeholders
 class Lookup:
     """A value that the plan gives for each job: the name of a method of `workflow.Plan` and its first arguments.
 
-    `of` is what the last argument is: the job's unit, or the threads it got. What depends on threads does not make a
-    job run again.
+    With `tracked` false another value does not make a job run again, and the job's unit is no argument.
     """
 
     method: str
     arguments: tuple[str | int, ...]
-    of: Literal["unit", "threads"] = "unit"
+    tracked: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def build_rule(pipeline: Pipeline, step: Step, places: Places) -> Rule:
     calls += _surroundings(step)
     calls.append("job_run " + " ".join(command.words))
     params = {**_param_values(step), **_source_params(step), **command.params}
-    params["environment"] = Lookup("environment", (step.name,), of="threads")
+    params["environment"] = Lookup("environment", (step.name,), tracked=False)
     return Rule(step, inputs, outputs, params, calls, command.optional)
 
 
@@ -118,7 +117,7 @@ def _opening(step: Step, job_sh: str, facts: str) -> Iterator[str]:
     yield f". {brace(shlex.quote(job_sh))}"
     unit = f"{{wildcards.{step.wildcard}:q}}"
     yield f"job_begin {step.name} {unit} {{output.record:q}} {{log:q}} {brace(shlex.quote(facts))}"
-    yield "job_environment {resources.tmpdir:q} {params.environment:q}"
+    yield "job_environment {threads} {resources.tmpdir:q} {params.environment:q}"
     if step.over:
         yield "job_samples {params.samples:q}"
     for port, wire in step.wires.items():

@@ -78,8 +78,8 @@ def _item(key: str, value: str) -> str:
 def _value(step: Step, value: Any, *, path: bool = True) -> str:
     if isinstance(value, Lookup):
         arguments = ", ".join(quote_literal(argument, "") for argument in value.arguments)
-        if value.of == "threads":
-            return f"lambda wildcards, threads: plan.{value.method}({arguments}, threads)"
+        if not value.tracked:  # Snakemake tracks no parameter whose function takes the outputs
+            return f"lambda wildcards, output: plan.{value.method}({arguments})"
         return f"lambda wildcards: plan.{value.method}({arguments}, wildcards.{step.wildcard})"
     if path and isinstance(value, str) and value.startswith(f"{layout.RESULTS}/{{{step.wildcard}}}/"):
         return quote_literal(value, "")

@@ -46,7 +46,7 @@ def variables(binds: Sequence[str], environ: Mapping[str, str]) -> dict[str, str
     Parameters
     ----------
     binds
-        Folders that images must see; ``:ro`` behind those that are only read.
+        What images must see, as `binds` tells it.
     environ
         The variables as they are; binds that somebody has set there stay.
 
@@ -57,7 +57,7 @@ def variables(binds: Sequence[str], environ: Mapping[str, str]) -> dict[str, str
     prefix = "SINGULARITY" if program() == "singularity" else "APPTAINER"
     own = [item for item in environ.get(f"{prefix}_BIND", "").split(",") if item]
     temporary = environ.get("TMPDIR", "")
-    there = [item for item in binds if os.path.isdir(item.removesuffix(":ro"))]  # noqa: PTH112
+    there = [item for item in binds if os.path.exists(item.partition(":")[0])]  # noqa: PTH110
     if temporary.startswith("/") and temporary.rstrip("/") not in _ALWAYS_THERE and os.path.isdir(temporary):  # noqa: PTH112
         there.append(bindable(temporary))
     told: dict[str, str | None] = {
@@ -88,15 +88,19 @@ def binds(root: Path, files: Iterable[str]) -> list[str]:
 
     Returns
     -------
-    Absolute folders (or files, where these lie in a folder that every image has); ``:ro`` behind all but those that
-    hold the study itself or what jobs write.
+    ``FOLDER:FOLDER:ro``, or a file in place of a folder that every image has itself; ``rw`` for those that hold the
+    study itself or what jobs write.
     """
     real = os.path.realpath(root)
     written = {os.path.realpath(root / name) for name in WRITTEN if (root / name).is_symlink()}
     read = {place for path in files for place in _places(path, real)} | set(_linked_folders(root))
     folders = {_fit(place) for place in read if not _within(place, real) or place == real} - {""}
     few = _few(sorted(folders | written))
-    return [place if _holds(place, {real, *written}) else f"{place}:ro" for place in few if not _within(place, real)]
+    return [
+        f"{place}:{place}:{'rw' if _holds(place, {real, *written}) else 'ro'}"
+        for place in few
+        if not _within(place, real)
+    ]
 
 
 def _places(path: str, root: str) -> Iterator[str]:

@@ -76,9 +76,11 @@ def require_environments(plan: Plan) -> None:
         With every reason why a tool cannot run.
     """
     state = State.read(plan.root)
-    problems = [*_problems(plan, state)]
     if plan.mode == "apptainer":
         state.binds = apptainer.binds(plan.root, _files(plan))
+        state.write(plan.root)
+        use_environments(plan)
+    problems = [*_problems(plan, state)]
     state.keep([*_hashed(plan)])
     state.write(plan.root)
     if problems:

@@ -90,7 +90,7 @@ class State:
     Parameters
     ----------
     binds
-        Folders outside the study that images must see; ``:ro`` behind those that are only read.
+        What images must see outside the study, as Apptainer takes it: ``FOLDER:FOLDER:ro`` or ``:rw``.
     files
         Size, time of the last change and sha256 of files that were hashed, by their absolute path.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import signal
 import subprocess
@@ -10,18 +11,24 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from snakescope import layout
+from snakescope.environments.check import CHECKED, NotUsableError, require_environments, said
+from snakescope.environments.conda import explain
 from snakescope.errors import EnvironmentUnusableError, problem
 from snakescope.record import reason
 from snakescope.runner.folder import Study, compile_study, lint
 from snakescope.runner.lock import RunLock, run_lock, snakemake_locks
 from snakescope.runner.progress import Display, Events, RunState, display_for
 from snakescope.samples import Sheet, write_sheet
+from snakescope.tool.base import read_yaml
+from snakescope.workflow import Plan
 
 POLL_S = 0.2
+Deployment = Literal["apptainer", "conda", "none"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class RunResult:
         Rules that were compiled anew before the run.
     seconds
         Wall time.
+    environment
+        Where the tools ran, in one line.
     """
 
     jobs: int
@@ -58,6 +67,7 @@ class RunResult:
     blocked: int = 0
     compiled: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    environment: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -69,6 +79,7 @@ def run(
     study: Study,
     *,
     profile: str = "local",
+    sdm: Deployment | None = None,
     cores: int | None = None,
     first: int | None = None,
     only: Sequence[str] = (),
@@ -84,6 +95,9 @@ def run(
         The study folder.
     profile
         Name of a folder under ``profiles/``.
+    sdm
+        Where the tools run: in Apptainer images, in conda environments, or (none) as this machine has them. By default
+        what the profile says.
     cores
         Cores to use; by default what the profile says.
     first, only
@@ -101,7 +115,8 @@ def run(
     InputError
         If something is wrong with the pipeline, the sheet or the folder; nothing has been run then.
     EnvironmentUnusableError
-        If Snakemake itself failed.
+        If tools cannot run where they are to, with every reason and before anything has run; or if Snakemake itself
+        failed.
     """
     pipeline, sheet = lint(study)
     profile_folder = study.root / "profiles" / profile
@@ -111,14 +126,54 @@ def run(
     rows = _chosen(sheet, first, only)
     with run_lock(study.root) as lock:
         compiled = [stale.path for stale in compile_study(study)]
+        methods = deployment_methods(profile_folder, sdm, extra)
+        plan = Plan.read(study.config.pipeline, study.config.samples, study.root, methods=methods)
+        if not dry_run:
+            _check_environments(plan, quiet=quiet)
         _release_after_crash(study.root, lock)
         arguments = ["--profile", str(profile_folder.relative_to(study.root)), *_sheet_arguments(study, sheet, rows)]
+        arguments += deployment_arguments(sdm)
         arguments += ["--cores", str(cores)] if cores else []
         arguments += ["--dry-run"] if dry_run else []
         started = time.monotonic()
         display = display_for([layout.STAGE_RULE, *pipeline.steps], quiet=quiet or dry_run)
         state = _follow(study, [*arguments, *extra], lock, display)
-        return _result(study, state, compiled, time.monotonic() - started, dry_run=dry_run)
+        result = _result(study, state, compiled, time.monotonic() - started, dry_run=dry_run)
+        return replace(result, environment=said(plan))
+
+
+def deployment_arguments(sdm: Deployment | None) -> list[str]:
+    """Arguments for Snakemake that say where tools run; none leave it to the profile."""
+    # Snakemake knows no word for "nowhere", which the profile might need to hear; no rule of ours has modules.
+    return ["--software-deployment-method", "env-modules" if sdm == "none" else sdm] if sdm else []
+
+
+def deployment_methods(profile: Path, sdm: Deployment | None, extra: Sequence[str]) -> list[str]:
+    """Snakemake's deployment methods: those after ``--``, else those asked for, else the profile's."""
+    flags = ("--software-deployment-method", "--deployment-method", "--deployment", "--sdm")
+    for index, word in enumerate(extra):
+        name, equals, value = word.partition("=")
+        if name in flags:
+            following = itertools.takewhile(lambda text: not text.startswith("-"), extra[index + 1 :])
+            return [value] if equals else list(following)
+    if sdm:
+        return [sdm]
+    return _profile_methods(profile)
+
+
+def _profile_methods(profile: Path) -> list[str]:
+    path = next((p for p in (profile / "config.v8+.yaml", profile / "config.yaml") if p.is_file()), None)
+    data = read_yaml(path) if path else {}
+    keys = ("software-deployment-method", "deployment-method", "deployment", "sdm")
+    found: object = next((data[key] for key in keys if data.get(key)), "")
+    return [str(item) for item in found] if isinstance(found, list) else str(found).replace(",", " ").split()
+
+
+def _check_environments(plan: Plan, *, quiet: bool) -> None:
+    """Say where the tools run, and stop here when they cannot."""
+    require_environments(plan)
+    if not quiet:
+        print(said(plan), file=sys.stderr)
 
 
 def _chosen(sheet: Sheet, first: int | None, only: Sequence[str]) -> Sheet:
@@ -159,7 +214,7 @@ def _follow(study: Study, arguments: Sequence[str], lock: RunLock, display: Disp
     events_path.unlink(missing_ok=True)
     events, state = Events(events_path), RunState()
     command = [sys.executable, "-m", "snakemake", "--snakefile", layout.SNAKEFILE, "--logger", "snakescope", *arguments]
-    environment = {**os.environ, "SNAKESCOPE_EVENTS": str(events_path.resolve())}
+    environment = {**os.environ, "SNAKESCOPE_EVENTS": str(events_path.resolve()), CHECKED: "yes"}
     with log_path.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             command, cwd=study.root, env=environment, stdout=log, stderr=log, pass_fds=[lock.descriptor],
@@ -219,7 +274,10 @@ def _explain(code: int, state: RunState, log_path: Path, *, stopped: bool) -> No
     killed = code in (-signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL, 130, 143)
     if stopped or killed or (state.planned and not state.messages):
         raise InterruptedRunError(f"the run was stopped after {state.done.total()} jobs; run it again to go on")
-    lines = log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    text = log_path.read_text(encoding="utf-8", errors="replace")
+    if found := explain(text):
+        raise NotUsableError([found])
+    lines = text.strip().splitlines()
     if state.planned:
         told = f"Snakemake ended with an error after {state.done.total()} jobs (whole log: {log_path})"
         raise EnvironmentUnusableError(f"{told}:\n    {lines[-1] if lines else state.messages[-1]}")

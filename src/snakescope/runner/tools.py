@@ -270,15 +270,11 @@ def _execute(pipeline: Pipeline, sheet: Sheet, out: Path, threads: int) -> ToolR
         rule = build_rule(pipeline, step, Places(Path.cwd(), str(layout.assets() / layout.JOB_SH), str(facts)))
         looked_up = Plan(plan(pipeline, [rule]), sheet)
 
+        def look_up(item: Lookup) -> Any:
+            return getattr(looked_up, item.method)(*item.arguments, *([unit] if item.tracked else []))
+
         def values(raw: Mapping[str, Any]) -> _Namespace:
-            return _Namespace(
-                {
-                    name: getattr(looked_up, item.method)(*item.arguments, threads if item.of == "threads" else unit)
-                    if isinstance(item, Lookup)
-                    else item
-                    for name, item in raw.items()
-                }
-            )
+            return _Namespace({name: look_up(item) if isinstance(item, Lookup) else item for name, item in raw.items()})
 
         names = {
             "input": values(rule.inputs),

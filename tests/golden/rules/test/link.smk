@@ -28,14 +28,14 @@ rule link:
         points_t_index=lambda wildcards: plan.fact(
             "link", "points", "t_index", wildcards.series_c
         ),
-        environment=lambda wildcards, threads: plan.environment("link", threads),
+        environment=lambda wildcards, output: plan.environment("link"),
     message:
         "link {wildcards.series_c}: Link"
     shell:
         """
         . workflow/job.sh
         job_begin link {wildcards.series_c:q} {output.record:q} {log:q} rules/test/link.json
-        job_environment {resources.tmpdir:q} {params.environment:q}
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_samples {params.samples:q}
         job_upstream points points {input.points:q}
         job_output tracks {output.tracks:q}

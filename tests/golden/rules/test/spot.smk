@@ -30,14 +30,14 @@ rule spot:
         tag="",
         optional_0=lambda wildcards: plan.optional_words("spot", 0, wildcards.sample),
         optional_1=lambda wildcards: plan.optional_words("spot", 1, wildcards.sample),
-        environment=lambda wildcards, threads: plan.environment("spot", threads),
+        environment=lambda wildcards, output: plan.environment("spot"),
     message:
         "spot {wildcards.sample}: Spot"
     shell:
         """
         . workflow/job.sh
         job_begin spot {wildcards.sample:q} {output.record:q} {log:q} rules/test/spot.json
-        job_environment {resources.tmpdir:q} {params.environment:q}
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_upstream image image {input.image:q}
         job_output points {output.points:q}
         job_output report {output.report:q}
