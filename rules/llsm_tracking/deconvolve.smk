@@ -14,7 +14,7 @@ rule deconvolve:
     benchmark:
         "benchmarks/{sample}/deconvolve.tsv"
     conda:
-        None if plan.mode == "apptainer" else "../../envs/snakescope.yaml"
+        None if plan.mode == "apptainer" else "../../envs/deconvolve.yaml"
     container:
         plan.image("deconvolve")
     threads: 2

@@ -13,7 +13,7 @@ rule deskew:
     benchmark:
         "benchmarks/{sample}/deskew.tsv"
     conda:
-        None if plan.mode == "apptainer" else "../../envs/snakescope.yaml"
+        None if plan.mode == "apptainer" else "../../envs/deskew.yaml"
     container:
         plan.image("deskew")
     threads: 1

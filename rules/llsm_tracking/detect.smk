@@ -13,7 +13,7 @@ rule detect:
     benchmark:
         "benchmarks/{sample}/detect.tsv"
     conda:
-        None if plan.mode == "apptainer" else "../../envs/snakescope.yaml"
+        None if plan.mode == "apptainer" else "../../envs/detect_spots.yaml"
     container:
         plan.image("detect")
     threads: 1

@@ -15,7 +15,7 @@ rule measure:
     benchmark:
         "benchmarks/{series}/measure.tsv"
     conda:
-        None if plan.mode == "apptainer" else "../../envs/snakescope.yaml"
+        None if plan.mode == "apptainer" else "../../envs/measure.yaml"
     container:
         plan.image("measure")
     threads: 1

@@ -16,7 +16,7 @@ rule render:
     benchmark:
         "benchmarks/{series}/render.tsv"
     conda:
-        None if plan.mode == "apptainer" else "../../envs/snakescope.yaml"
+        None if plan.mode == "apptainer" else "../../envs/render.yaml"
     container:
         plan.image("render")
     threads: 1

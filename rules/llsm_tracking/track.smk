@@ -15,7 +15,7 @@ rule track:
     benchmark:
         "benchmarks/{series}/track.tsv"
     conda:
-        None if plan.mode == "apptainer" else "../../envs/snakescope.yaml"
+        None if plan.mode == "apptainer" else "../../envs/track.yaml"
     container:
         plan.image("track")
     threads: 1
