@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-pytest_plugins = ["deployment.apptainer", "deployment.conda", "deployment.images", "deployment.network"]
+pytest_plugins = [f"deployment.{name}" for name in ("apptainer", "conda", "images", "network", "studies")]
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so every program that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
