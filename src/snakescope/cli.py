@@ -360,7 +360,19 @@ def _add_tool(commands: Any) -> None:
     new = _command(actions, "new", _tool_new, "start a tool that already passes its test", "snakescope tool new blur")
     new.add_argument("name")
     _add_study(new)
+    _add_tool_environments(actions)
     _add_tool_run(actions)
+
+
+def _add_tool_environments(actions: Any) -> None:
+    summary = "find the exact packages of a tool's conda environment and write them beside its file"
+    pin = _command(actions, "pin", _tool_pin, summary, "snakescope tool pin deskew")
+    pin.add_argument("tools", nargs="+", metavar="TOOL")
+    _add_study(pin)
+    summary = "write the digest of an image into envs/images.lock.yaml"
+    lock = _command(actions, "lock", _tool_lock, summary, "snakescope tool lock envs/deskew.sif")
+    lock.add_argument("images", nargs="+", metavar="IMAGE", help="as tools or config/images.yaml name it")
+    _add_study(lock)
 
 
 def _add_tool_run(actions: Any) -> None:
@@ -416,6 +428,18 @@ def _tool_test(arguments: argparse.Namespace) -> int:
     else:
         print(f"{sum(r.passed for r in results)} passed, {sum(not r.passed for r in results)} failed")
     return 0 if all(result.passed for result in results) else 1
+
+
+def _tool_pin(arguments: argparse.Namespace) -> int:
+    for path in api.tool_pin(arguments.tools, study=arguments.study):
+        print(f"wrote {path}")
+    return 0
+
+
+def _tool_lock(arguments: argparse.Namespace) -> int:
+    for told in api.tool_lock(arguments.images, study=arguments.study):
+        print(f"locked {told}")
+    return 0
 
 
 def _tool_new(arguments: argparse.Namespace) -> int:

@@ -46,8 +46,12 @@ BEHIND = {
     "skimage": set(),
     "matplotlib": set(),
     "obonet": {"study"},
+    "rattler": {"environments"},
 }
-LIGHT = ("snakescope.samples", "snakescope.layout", "snakescope.workflow", "snakescope.tool.expressions")
+LIGHT = (
+    *("snakescope.samples", "snakescope.layout", "snakescope.workflow", "snakescope.tool.expressions"),
+    "snakescope.environments.check",
+)
 HEAVY = {
     "numpy",
     "pandas",

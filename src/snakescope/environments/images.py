@@ -11,11 +11,12 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from snakescope import layout
-from snakescope.errors import InputError, Problem
+from snakescope.errors import InputError, Problem, problem
 from snakescope.tool.image_names import digest_in, is_address, unfit_image
 
 SITE_IMAGES = "config/images.yaml"
@@ -53,7 +54,7 @@ def read_image_lock(root: Path) -> dict[str, dict[str, Any]]:
     """
     path = root / LOCK
     data = _read(path)
-    problems = [problem for image, entry in data.items() for problem in _faults(f"{path}: {image}", entry)]
+    problems = [fault for image, entry in data.items() for fault in _faults(f"{path}: {image}", entry)]
     if problems:
         raise InputError(problems)
     return data
@@ -168,3 +169,37 @@ def unlocked(image: str, lock: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether nothing says which bytes an image is."""
     entry = lock.get(image, {})
     return not (digest_in(image) or entry.get("file_sha256") or (is_address(image) and entry.get("digest")))
+
+
+def write_lock(root: Path, image: str, built_from: str | None = None) -> dict[str, Any]:
+    """Write an image's digest into ``envs/images.lock.yaml``, in place of what stood there.
+
+    Returns
+    -------
+    The entry.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or the image is a folder or lies in a registry under a name without a digest.
+    """
+    entry: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat()}
+    if is_address(image):
+        found = digest_in(image)
+        if unfit_image(image) or found is None:
+            message = unfit_image(image) or "has no digest, and nothing is asked of a registry"
+            raise problem(f"image {image}", message, "Name it with @sha256:DIGEST, as the registry shows it.")
+        entry = {"digest": f"sha256:{found}"} | entry
+    elif not (root / image).is_file():
+        told = "is a folder, which has no digest" if (root / image).is_dir() else "there is no such image"
+        raise problem(root / image, told, "Name a .sif file.")
+    else:
+        entry = {"file_sha256": file_sha256(root / image)} | ({"built_from": built_from} if built_from else {}) | entry
+    path = root / LOCK
+    entries = read_image_lock(root) | {image: entry}
+    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    head = "".join(f"{line}\n" for line in old.splitlines() if line.startswith("#"))
+    lines = [f"{json.dumps(name)}: {json.dumps(entries[name], ensure_ascii=False)}\n" for name in sorted(entries)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(head + "".join(lines), encoding="utf-8")
+    return entry
