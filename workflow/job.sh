@@ -1,7 +1,7 @@
 # What every compiled rule does around its tool. POSIX sh, run by bash on the host or by any sh in an image.
 #
 #   job_begin    STEP UNIT RECORD LOG FACTS    start a job; FACTS is the compiled part of its record
-#   job_environment THREADS TMPDIR KIND [NAME SHA256]   where it runs: host, conda (file) or apptainer (image)
+#   job_environment THREADS TMPDIR KIND [NAME [SHA256]]   where it runs: host, conda (file) or apptainer (image)
 #   job_samples  ID...                         the rows of a group; a job over one row needs no such line
 #   job_source   PORT KNOWN PATH...             inputs from the sheet; KNOWN = sha256 | record path | - (hash now)
 #   job_shared   PORT KEY... PATH...            inputs that many jobs share, a key each: hashed once for the study
@@ -559,6 +559,13 @@ _seconds() { # COUNT DIGITS -> _r: a count of hundredths (2) or thousandths (3) 
     _r=$_n.$_f
 }
 
+_packages() { # -> job_digest: of the names of the packages that are in the environment, or -
+    job_digest=-
+    [ -d "$CONDA_PREFIX/conda-meta" ] && [ -n "$job_sha" ] || return 0
+    _x=$(LC_ALL=C && export LC_ALL && cd "$CONDA_PREFIX/conda-meta" && printf '%s\n' *.json | $job_sha) || return 0
+    job_digest=${_x%% *}
+}
+
 _digest() { # add the digest that the job was told of to its environment
     case $job_digest in -) _environment="$_environment, \"sha256\": null" ;; *) _environment="$_environment, \"sha256\": \"$job_digest\"" ;; esac
 }
@@ -594,6 +601,7 @@ _write() { # FILE STATUS RC
         _json "${CONDA_PREFIX##*/}" && _environment="\"kind\": \"conda\", \"name\": $_r"
         if [ "$job_kind" = conda ]; then
             _json "$job_name" && _environment="$_environment, \"file\": $_r"
+            _packages
             _digest
         fi
     fi

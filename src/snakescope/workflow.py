@@ -22,7 +22,6 @@ from urllib.parse import unquote
 from snakescope import layout
 from snakescope.environments.images import (
     State,
-    environment_sha256,
     image_sha256,
     read_image_lock,
     read_site_images,
@@ -343,12 +342,12 @@ class Plan:
         return {"shell_exec": GPU_SHELL if self.needs(step).get("gpu") else "sh"}
 
     def environment(self, step: str) -> list[str]:
-        """What a job is told of where it runs: the kind, and the image or environment file with its sha256 or -."""
+        """What a job is told of where it runs: kind, image and its sha256 or -; or kind and environment file."""
         image, conda = self.image(step), self.needs(step).get("conda")
         if image:
             return ["apptainer", image, image_sha256(image, self.root, State.read(self.root)) or "-"]
         if self.mode == "conda" and conda:
-            return ["conda", conda, environment_sha256(self.root / conda) or "-"]
+            return ["conda", conda]
         return ["host"]
 
     # ------------------------------------------------------------------ rows that lie in iRODS

@@ -206,6 +206,11 @@ _WHY: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "Build the image on one that has a shell, such as busybox or debian:stable-slim.",
     ),
     (
+        ("image format not recognized", "unknown image format", "not a valid sif", "bad superblock", "no rootfs"),
+        "it is no image that {name} knows",
+        "Build or copy it again; it may have been cut off.",
+    ),
+    (
         ("user namespace", "user_namespace", "userns", "unshare", "newuidmap", "clone_newuser"),
         "user namespaces are not allowed here, which {name} needs to start it without root",
         "Ask the administrator for: sysctl user.max_user_namespaces=15000, or for {name} installed with setuid.",
@@ -215,11 +220,6 @@ _WHY: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "it cannot be mounted: FUSE (/dev/fuse) is not there, or not for this user",
         "Unpack it once (`{name} build --sandbox FOLDER IMAGE`) and name the folder in config/images.yaml, or set "
         "APPTAINER_UNSQUASH=1.",
-    ),
-    (
-        ("image format not recognized", "unknown image format", "not a valid sif", "no rootfs", "corrupt"),
-        "it is no image that {name} knows",
-        "Build or copy it again; it may have been cut off.",
     ),
     (
         ("exec format error", "architecture"),

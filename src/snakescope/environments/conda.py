@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from snakescope.errors import EnvironmentUnusableError, Problem, problem
-
-if TYPE_CHECKING:
-    from rattler import RepoDataRecord
+from snakescope.environments.images import file_sha256, pin_file
+from snakescope.errors import EnvironmentUnusableError, Problem, SnakescopeError, problem
 
 
 def problems(root: Path, files: Mapping[str, str]) -> Iterator[Problem]:
@@ -32,6 +32,17 @@ def problems(root: Path, files: Mapping[str, str]) -> Iterator[Problem]:
         if not (root / file).is_file():
             steps = ", ".join(step for step, other in files.items() if other == file)
             yield Problem(str(root / file), f"there is no such file (steps: {steps})", "Run: snakescope compile")
+        else:
+            yield from _stale_pins(root / file)
+
+
+def _stale_pins(file: Path) -> Iterator[Problem]:
+    """Exact packages that were found for another text of the environment file."""
+    pins = pin_file(file)
+    made_from = _MADE_FROM.search(pins.read_text(encoding="utf-8")) if pins.is_file() else None
+    if made_from and made_from[1] != file_sha256(file):
+        message = f"its packages were found before {file.name} was changed"
+        yield Problem(str(pins), message, "Run: snakescope tool pin TOOL, or remove it.")
 
 
 _SOLVER = re.compile(
@@ -45,7 +56,7 @@ def explain(log: str) -> Problem | None:
     """What a log of Snakemake says of an environment or image that could not be had; None when that was not it."""
     made = re.search(r"Could not create conda environment from (\S+):(.*)", log, re.DOTALL)
     if made:
-        file, said = made[1].rstrip(":"), made[2]
+        file, said = re.sub(r"^.*/(?=envs/)", "", made[1].rstrip(":")), made[2]
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         telling = [line for line in lines if _SOLVER.search(line) or line.startswith(("-", "└", "├"))]
         why = " ".join((telling or lines[-3:])[:4])
@@ -65,9 +76,14 @@ def explain(log: str) -> Problem | None:
 
 # ---------------------------------------------------------------------------- exact packages
 
-# What the packages may count on, so that every machine finds the same ones.
-_VIRTUAL = {"__unix": "0", "__linux": "5.10", "__glibc": "2.28"}
-_HEAD = "# GENERATED from {file} -- do not edit.\n# To remake it: snakescope tool pin {tool}\n# platform: linux-64\n"
+_HEAD = """\
+# GENERATED from {file} -- do not edit.
+# To remake it: snakescope tool pin {tool}
+# made from: sha256 {sha256}
+# platform: linux-64
+@EXPLICIT
+"""
+_MADE_FROM = re.compile(r"^# made from: sha256 ([0-9a-f]{64})$", re.MULTILINE)
 
 
 def pin(file: Path, name: str, tool: str) -> str:
@@ -90,23 +106,31 @@ def pin(file: Path, name: str, tool: str) -> str:
         If py-rattler, which solves, is not installed, or a channel cannot be reached.
     """
     channels, specs = _read_environment(file)
+    command = [sys.executable, "-m", "snakescope.environments.solve"]
+    asked = json.dumps({"channels": channels, "specs": specs})
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
     try:
-        from rattler import exceptions
-    except ImportError as error:
+        found = json.loads(done.stdout)
+    except ValueError:
+        raise EnvironmentUnusableError(f"{file}: the solver ended without an answer:\n{done.stderr}") from None
+    if "failure" in found:
+        raise _failure(file, found["failure"], found["text"])
+    lines = "".join(f"{line}\n" for line in _in_order(found["packages"]))
+    return _HEAD.format(file=name, tool=tool, sha256=file_sha256(file)) + lines
+
+
+def _failure(file: Path, kind: str, text: str) -> SnakescopeError:
+    why = [line.strip() for line in text.splitlines() if line.strip()]
+    if kind == "missing":
         fix = "Install it: pip install 'snakescope[pins]'"
-        raise EnvironmentUnusableError(f"py-rattler, which finds the packages, is not installed.\n    {fix}") from error
-    try:
-        records = asyncio.run(_solve(channels, specs))
-    except exceptions.SolverError as error:
-        fix = "Loosen the versions in it, or add the channel that has them."
-        raise problem(file, f"no packages fit together: {' '.join(str(error).split())}", fix) from error
-    except (exceptions.GatewayError, exceptions.FetchRepoDataError) as error:
-        why = str(error).strip().splitlines()
+        return EnvironmentUnusableError(f"py-rattler, which finds the packages, is not installed.\n    {fix}")
+    if kind == "unreachable":
         told = why[0] if len(why) == 1 else f"{why[0]} ({why[-1].removeprefix('Caused by: ')})"
-        raise EnvironmentUnusableError(f"{file}: a channel cannot be reached: {told}") from error
-    except (exceptions.InvalidMatchSpecError, exceptions.InvalidChannelError) as error:
-        raise problem(file, str(error)) from error
-    return _HEAD.format(file=name, tool=tool) + "@EXPLICIT\n" + "".join(f"{line}\n" for line in _in_order(records))
+        return EnvironmentUnusableError(f"{file}: a channel cannot be reached: {told}")
+    if kind == "unsolvable":
+        fix = "Loosen the versions in it, or add the channel that has them."
+        return problem(file, f"no packages fit together: {' '.join(why)}", fix)
+    return problem(file, " ".join(why))
 
 
 def _read_environment(file: Path) -> tuple[list[str], list[str]]:
@@ -124,27 +148,15 @@ def _read_environment(file: Path) -> tuple[list[str], list[str]]:
     return [str(channel) for channel in channels if channel != "nodefaults"], packages
 
 
-async def _solve(channels: list[str], specs: list[str]) -> list[RepoDataRecord]:
-    from rattler import BuildString, GenericVirtualPackage, PackageName, Version, solve
-
-    build = BuildString("0")
-    virtual = [GenericVirtualPackage(PackageName(name), Version(text), build) for name, text in _VIRTUAL.items()]
-    return await solve(sources=channels, specs=specs, platforms=["linux-64", "noarch"], virtual_packages=virtual)
-
-
-def _in_order(records: list[RepoDataRecord]) -> list[str]:
+def _in_order(packages: list[dict[str, Any]]) -> list[str]:
     """Addresses with digests, each after those that it needs."""
-    by_name = {record.name.normalized: record for record in records}
+    by_name = {package["name"]: package for package in packages}
     needs = {
-        name: sorted({spec.split()[0].lower() for spec in record.depends} & (by_name.keys() - {name}))
-        for name, record in sorted(by_name.items())
+        name: {spec.split()[0].lower() for spec in package["depends"]} & (by_name.keys() - {name})
+        for name, package in sorted(by_name.items())
     }
     done: dict[str, None] = {}
     while len(done) < len(needs):
-        ready = [name for name, below in needs.items() if name not in done and done.keys() >= set(below)]
-        done |= dict.fromkeys(ready or [name for name in needs if name not in done])  # python and pip need each other
-    return [f"{by_name[name].url}#{_md5(by_name[name])}" for name in done]
-
-
-def _md5(record: RepoDataRecord) -> str:
-    return record.md5.hex() if record.md5 else ""
+        ready = [name for name, below in needs.items() if name not in done and done.keys() >= below]
+        done |= dict.fromkeys(ready or [name for name in needs if name not in done])  # some need each other
+    return [f"{by_name[name]['url']}#{by_name[name]['md5'] or ''}" for name in done]

@@ -152,14 +152,6 @@ def image_sha256(image: str, root: Path, state: State) -> str | None:
     return digest_in(image) or (None if is_address(image) else state.known(root / image))
 
 
-def environment_sha256(file: Path) -> str | None:
-    """The sha256 of what a conda environment is made from: the pin file beside it where there is one."""
-    for path in (pin_file(file), file):
-        if path.is_file():
-            return file_sha256(path)
-    return None
-
-
 def pin_file(file: Path) -> Path:
     """The file beside a conda environment file that holds its exact packages, as Snakemake looks for it."""
     return file.with_suffix(".linux-64.pin.txt")
