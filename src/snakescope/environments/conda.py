@@ -45,10 +45,9 @@ def _stale_pins(file: Path) -> Iterator[Problem]:
         yield Problem(str(pins), message, "Run: snakescope tool pin TOOL, or remove it.")
 
 
-_SOLVER = re.compile(
-    r"LibMambaUnsatisfiableError|UnsatisfiableError|PackagesNotFoundError|ResolvePackageNotFound|Cannot solve|"
-    r"Could not solve|nothing provides|No candidates were found|conflict", re.IGNORECASE,
-)  # fmt: skip
+_TELLING = re.compile(
+    r"Error\b|Cannot solve|Could not solve|cannot be solved|nothing provides|No candidates|conflict", re.IGNORECASE
+)
 _NETWORK = re.compile(r"CondaHTTPError|ConnectionError|name resolution|Network is unreachable|offline|error sending")
 
 
@@ -56,14 +55,13 @@ def explain(log: str) -> Problem | None:
     """What a log of Snakemake says of an environment or image that could not be had; None when that was not it."""
     made = re.search(r"Could not create conda environment from (\S+):(.*)", log, re.DOTALL)
     if made:
-        file, said = re.sub(r"^.*/(?=envs/)", "", made[1].rstrip(":")), made[2]
+        file, said = re.sub(r"^.*/(?=envs/)", "", made[1].rstrip(":")), made[2].partition("Output:\n")[2] or made[2]
         lines = [line.strip() for line in said.splitlines() if line.strip()]
-        telling = [line for line in lines if _SOLVER.search(line) or line.startswith(("-", "└", "├"))]
-        why = " ".join((telling or lines[-3:])[:4])
+        first = next((index for index, line in enumerate(lines) if _TELLING.search(line)), max(0, len(lines) - 3))
+        why = " ".join(lines[first : first + 4]).rstrip(".")
         if _NETWORK.search(said):
-            return Problem(
-                file, f"conda could not reach the channel: {why}", "Use a channel that can be reached from here."
-            )
+            fix = "Use a channel that can be reached from here."
+            return Problem(file, f"conda could not reach the channel: {why}", fix)
         fix = "Loosen the versions in it, or add the channel that has them; then run again."
         return Problem(file, f"conda found no packages that fit together: {why}", fix)
     pulled = re.search(r"Failed to pull singularity image from (\S+?):\s*\n(.*)", log, re.DOTALL)
