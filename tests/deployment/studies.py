@@ -50,6 +50,10 @@ class ToolStudy:
         """Write a YAML file of the study."""
         (self.root / path).write_text(yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True))
 
+    def write_tool(self, name: str, parts: Mapping[str, Any]) -> None:
+        """Write a descriptor anew."""
+        write_tools(self.root, {name: parts})
+
     def use_image(self, image: Path | str) -> None:
         """Run every tool in this image."""
         tools = [path.name for path in (self.root / "tools").iterdir()]
