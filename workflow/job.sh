@@ -313,7 +313,12 @@ job_model() {
 }
 
 job_version() {
-    job_version=$("$@" 2>&1 </dev/null | sed -n '/[0-9]/{p;q;}') || job_version=
+    _x=$("$@" 2>&1 </dev/null) || return 0
+    while IFS= read -r _line; do
+        case $_line in *[0-9]*) job_version=$_line && break ;; esac
+    done <<EOF
+$_x
+EOF
 }
 
 job_samples() {
