@@ -28,6 +28,11 @@ def problems(root: Path, files: Mapping[str, str]) -> Iterator[Problem]:
     if files and not shutil.which("conda"):
         fix = "Install conda (https://conda-forge.org/download), or run without: snakescope run --sdm none"
         yield Problem("--sdm conda", "there is no program conda on the PATH", fix)
+    path = str(root.resolve())
+    bad = sorted(set(path) & set("'\"$`\\\n")) if files else []
+    if bad:  # Snakemake writes it into a shell's text between quotes of both kinds
+        message = f"the folder's name holds {bad[0]!r}, which conda cannot be told of"
+        yield Problem(path, message, "Move the study to a folder with a plain name.")
     for file in dict.fromkeys(files.values()):
         if not (root / file).is_file():
             steps = ", ".join(step for step, other in files.items() if other == file)
