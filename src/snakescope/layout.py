@@ -79,6 +79,11 @@ def step_facts_file(pipeline: str, step: str) -> str:
     return f"{RULES}/{pipeline}/{step}.json"
 
 
+def macro_file(pipeline: str, step: str) -> str:
+    """Path of the ImageJ macro of a step, as compiled."""
+    return f"{RULES}/{pipeline}/{step}.ijm"
+
+
 def pipeline_file(name: str) -> str:
     """Path of a pipeline."""
     return f"config/pipelines/{name}.yaml"

@@ -47,6 +47,16 @@ def rule_text(pipeline: Pipeline, rule: Rule) -> str:
     return "\n".join(lines) + "\n"
 
 
+def macro_text(pipeline: str, step: Step) -> str:
+    """A tool's macro as a step runs it: a shipped one lies nowhere in a study, and no image sees it elsewhere."""
+    source = f"tools/{step.tool.spec.id}/{step.tool.spec.macro}"
+    head = [
+        f"// GENERATED from {source} -- do not edit.",
+        f"// To change it, edit that file and run: snakescope compile {pipeline}",
+    ]
+    return "\n".join([*head, str(step.tool.macro).rstrip("\n")]) + "\n"
+
+
 def _environment(step: Step) -> list[str]:
     """Where the tool runs: conda's environment and the image are never both there, since Snakemake would nest them."""
     conda = step.tool.spec.environment.conda

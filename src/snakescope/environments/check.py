@@ -87,6 +87,20 @@ def require_environments(plan: Plan) -> None:
         raise NotUsableError(problems)
 
 
+def require_host(plan: Plan) -> None:
+    """Check that the tools can run on this machine, for a single run outside any study; nothing is left behind.
+
+    Raises
+    ------
+    NotUsableError
+        With every program and model that is missing.
+    """
+    problems = [problem for step in plan.steps for problem in _program_problems(plan, step)]
+    problems += _model_problems(plan, State())
+    if problems:
+        raise NotUsableError(problems)
+
+
 def _problems(plan: Plan, state: State) -> Iterator[Problem]:
     if plan.mode == "apptainer":
         yield from _image_problems(plan, state)

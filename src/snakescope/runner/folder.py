@@ -274,10 +274,9 @@ def _rembi(root: Path, pipeline: Pipeline, sheet: Sheet) -> list[str]:
 
 def _release_problems(pipeline: Pipeline, sheet: Sheet, root: Path) -> list[Problem]:
     """What a pipeline that says `release: true` may not have; wrong files about images, in any pipeline."""
-    rules = [build_rule(pipeline, step, Places(root)) for step in pipeline.steps.values()]
-    compiled = Plan(plan(pipeline, rules), sheet, root=root)
     try:
-        found = unlocked_images(compiled, str(pipeline.path))
+        rules = [build_rule(pipeline, step, Places(root)) for step in pipeline.steps.values()]
+        found = unlocked_images(Plan(plan(pipeline, rules), sheet, root=root), str(pipeline.path))
     except InputError as error:
         return error.problems
     return found if pipeline.spec.release else []

@@ -347,7 +347,9 @@ class Environment(Model):
     models: list[ModelFile] = []
     """Files that the program needs beside its code."""
     programs: list[ProgramName] = []
-    """Programs that must be on the PATH; by default the first word of the command."""
+    """Programs that must be on the PATH; by default the first word of the command. They also say how a macro is
+    started: by the one that is none of ``xvfb-run``, ``xauth``, ``timeout`` and ``java``; ``imagej`` stands for the file
+    ``ij.jar`` (``/usr/share/java/ij.jar``, or what ``IMAGEJ_JAR`` says), which needs a display and so ``xvfb-run``."""
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:
@@ -400,6 +402,11 @@ class Rembi(Model):
 
 
 Argument = str | int | float | list[str | int | float]
+ArgumentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=80)]
+ArgumentStyle = Literal["list", "script", ",", ";", "|", "#"]
+# How a macro is started where `environment.programs` does not say it.
+IMAGEJ = ("xvfb-run", "xauth", "timeout", "java", "imagej")
+FIJI = ("timeout", "ImageJ-linux64")
 
 
 class ToolSpec(Model):
@@ -442,6 +449,14 @@ class ToolSpec(Model):
     ``{python}``. A nested list is left out when a value in it is not given."""
     script: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+\.py$")] | None = None
     """A Python program beside this file or in ``scripts/``, called with one flag a port and parameter."""
+    macro: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\.ijm$", max_length=80)] | None = None
+    """An ImageJ macro beside this file, run without a window, for as long as ``resources.runtime_min`` says."""
+    arguments: dict[ArgumentName, str | int | float] = {}
+    """What the macro is told, by the names that it knows, as in a command; what has no value is left out. By default
+    every input, its facts as ``PORT_FACT``, every parameter, and every output as ``out_PORT``."""
+    argument_style: ArgumentStyle = "list"
+    """How the macro reads it: ``list`` for ``List.setList(getArgument())``, ``script`` for script parameters (``#@``,
+    Fiji only), or the sign between values, for ``split(getArgument(), ",")``, in the order of `arguments`."""
     environment: Environment = Environment()
     """Where the program runs."""
     resources: Resources = Resources()
@@ -459,10 +474,31 @@ class ToolSpec(Model):
 
     @property
     def programs(self) -> list[str]:
-        """Programs that must be on the PATH where the tool runs: those declared, else the first word of the command."""
+        """Programs that must be on the PATH where the tool runs: those declared, else what its kind of command needs."""
+        if self.macro and not self.environment.programs:
+            return list(FIJI if self.argument_style == "script" else IMAGEJ)
         first = str(self.command[0]) if self.command else "python"
         plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", first)
         return self.environment.programs or (["python"] if first == "{python}" else [first] if plain else [])
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What a macro is told, by name: `arguments`, or everything there is."""
+        if self.arguments:
+            return {name: str(text) for name, text in self.arguments.items()}
+        facts = [(port, fact) for port, spec in self.inputs.items() for fact in spec.facts]
+        return {
+            **{port: f"{{in.{port}}}" for port in self.inputs},
+            **{f"{port}_{fact}": f"{{in.{port}.{fact}}}" for port, fact in facts},
+            **{name: f"{{param.{name}}}" for name in self.params},
+            **{f"out_{port}": f"{{out.{port}}}" for port in self.outputs},
+        }
+
+    @property
+    def starter(self) -> str:
+        """The program that runs a macro: ``imagej`` for ``ij.jar``, else Fiji by the name it has."""
+        around = {"xvfb-run", "xauth", "timeout", "java"}
+        return next((name for name in self.programs if name not in around), "imagej")
 
     @property
     def model_paths(self) -> dict[str, str]:
@@ -498,18 +534,38 @@ class ToolSpec(Model):
         return facts | {f"out_{port}" for port in self.outputs}
 
     def _bad_execution(self) -> Iterator[Fault]:
-        if (self.command is None) == (self.script is None):
-            yield "", "expected exactly one of `command` and `script`", None
+        if [self.command, self.script, self.macro].count(None) != 2:
+            yield "", "expected exactly one of `command`, `script` and `macro`", None
         if self.command is not None and not self.command:
             yield "command", "found an empty list; expected the program and its arguments", None
         for word in self.tool.observe:
             if message := unfit_text(word):
                 yield "tool.observe", message, None
-        for word in _words(self.command or []):
-            messages = [self._bad_placeholder(name) for name in placeholders(word)]
-            if set("{}") & set(re.sub(r"\{[^{}]*\}", "", _without_plain_braces(word))):
-                messages.append(f"found a single brace in {short(word)}; expected a pair, or a doubled one for itself")
-            yield from (("command", message, None) for message in [*messages, unfit_text(word)] if message)
+        yield from (("command", message, None) for word in _words(self.command or []) for message in self._bad(word))
+        yield from self._bad_macro() if self.macro else self._bad_arguments()
+
+    def _bad(self, word: str) -> Iterator[str]:
+        """What is wrong with one word of a command, or with what a macro is told."""
+        messages = [self._bad_placeholder(name) for name in placeholders(word)]
+        if set("{}") & set(re.sub(r"\{[^{}]*\}", "", _without_plain_braces(word))):
+            messages.append(f"found a single brace in {short(word)}; expected a pair, or a doubled one for itself")
+        yield from filter(None, [*messages, unfit_text(word)])
+
+    def _bad_macro(self) -> Iterator[Fault]:
+        for name, text in self.told.items():
+            yield from ((f"arguments.{name}", message, None) for message in self._bad(text))
+        for name, port in self.inputs.items():
+            if port.many:
+                yield f"inputs.{name}.many", "a macro is told of one file", "Let a step before it put the files together."
+        if self.argument_style == "script" and self.starter == "imagej":
+            message = "script parameters (#@) are understood by Fiji only"
+            yield "environment.programs", message, f"Name its program: {', '.join(FIJI)}."
+        if self.starter == "imagej" and "xvfb-run" not in self.programs:
+            yield "environment.programs", "ImageJ needs a display", f"Give it one: {', '.join(IMAGEJ)}."
+
+    def _bad_arguments(self) -> Iterator[Fault]:
+        for key in sorted({"arguments", "argument_style"} & self.model_fields_set):
+            yield key, "has no meaning without a macro", "Remove it, or name the `macro`."
 
     def _bad_placeholder(self, placeholder: str) -> str | None:
         kind, _, name = placeholder.partition(".")

@@ -14,6 +14,8 @@ rule blur:
         "logs/{sample}/blur.log",
     benchmark:
         "benchmarks/{sample}/blur.tsv"
+    conda:
+        None if plan.mode == "apptainer" else "../../envs/blur.yaml"
     container:
         plan.image("blur")
     threads: 4

@@ -39,5 +39,8 @@ rule link:
         job_samples {params.samples:q}
         job_upstream points points {input.points:q}
         job_output tracks {output.tracks:q}
+        job_home
+        job_model NET 'models/my {{net}}.pt' aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+        job_version link '--version {{x}}'
         job_run link {input.points:q} --t {params.points_t_index:q} "$out_tracks"
         """
