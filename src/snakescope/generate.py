@@ -43,10 +43,10 @@ def generated_files(root: Path) -> dict[str, str]:
 
 
 def _definitions(root: Path, tools: Sequence[Tool]) -> Iterator[tuple[str, str]]:
-    """Apptainer definitions of the tools that have one built from their conda environment."""
+    """Apptainer definitions of the tools that have one of the same name as their conda environment."""
     for tool in tools:
         environment = tool.spec.environment
-        if environment.conda and environment.apptainer_def:
+        if environment.conda and environment.apptainer_def == environment.conda.replace(".yaml", ".def"):
             file = root / environment.conda
             after = file.with_suffix(".post-deploy.sh").is_file()
             text = definition(file.stem, tool.spec.id, pinned=pin_file(file).is_file(), after=after)

@@ -17,10 +17,10 @@ from packaging.specifiers import SpecifierSet
 
 from snakescope import __version__
 from snakescope.environments.definition import definition
-from snakescope.tool.library import read_tool
+from snakescope.tool.library import read_library, read_tool
 
 ROOT = Path(__file__).parents[3]
-TOOLS = sorted(path.parent.name for path in (ROOT / "tools").glob("*/tool.yaml"))
+TOOLS = sorted(name for name, tool in read_library([ROOT / "tools"]).items() if tool.spec.script)
 # conda-forge's name of a module, where it is another.
 NAMES = {"PIL": "pillow", "matplotlib": "matplotlib-base"}
 READERS = {"nd2": "nd2", "lif": "liffile", "czi": "czifile"}
