@@ -74,13 +74,17 @@ class CondaSite:
         return path
 
 
-@pytest.fixture(scope="session")
-def conda_site(tmp_path_factory: pytest.TempPathFactory) -> CondaSite:
+def make_conda_site(root: Path) -> CondaSite:
     """A site with an empty channel."""
-    root = tmp_path_factory.mktemp("conda")
-    (root / "bin").mkdir()
+    (root / "bin").mkdir(parents=True)
     (root / "bin/conda").write_text(f"#!{sys.executable}\n{STAND_IN.read_text()}")
     (root / "bin/conda").chmod(0o755)
     (root / "bin/activate").write_text(ACTIVATE)
     path = os.pathsep.join([str(root / "bin"), os.environ["PATH"]])
     return CondaSite(root, root / "channel", {**os.environ, "PATH": path})
+
+
+@pytest.fixture(scope="session")
+def conda_site(tmp_path_factory: pytest.TempPathFactory) -> CondaSite:
+    """One site for all tests; each adds packages of its own."""
+    return make_conda_site(tmp_path_factory.mktemp("site") / "conda")
