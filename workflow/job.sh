@@ -10,6 +10,10 @@
 #   job_output   PORT PATH                      an output; the tool writes to "$out_PORT"
 #   job_home                                   an empty home folder for the tool; after the outputs
 #   job_model    VARIABLE PATH SHA256          a file that the tool needs, told in a variable
+#   job_macro    STYLE FILE MINUTES            an ImageJ macro ($job_macro), its time ($job_limit) and how it is told things:
+#                                              list | script | SEPARATOR; what follows is put into one text, $job_told
+#   job_path     NAME [PATH]                    a file that the macro is told of, by its whole path
+#   job_value    NAME [VALUE]                   a value that the macro is told
 #   job_version  COMMAND...                    prints the version of the tool; its first line with a digit is kept
 #   job_run      ARGV...                        run the tool, move the outputs into place, write the record
 #
@@ -252,6 +256,7 @@ _host() { # -> _h: name of this machine
 job_begin() {
     job_step=$1 job_unit=$2 job_record=$3 job_log=$4 job_facts=$5
     job_inputs='' job_outputs='' job_rows='' job_argv='' job_stage='' job_dir='' job_ports='' job_cpu0=''
+    job_macro='' job_limit='' job_style='' job_told='' job_shown='' job_between=''
     job_files='' job_unhashed='' job_measure=yes job_kind='' job_name='' job_digest='-' job_version=''
     job_failed=${job_log%.*}.failed.json
     _json "$job_unit"
@@ -494,8 +499,77 @@ _lost() {
     exit 1
 }
 
+job_macro() {
+    job_style=$1 job_limit=$(($3 * 60 - 20))
+    case $2 in /*) job_macro=$2 ;; *) job_macro=$PWD/$2 ;; esac
+    export LC_ALL=C.UTF-8 # else Java opens no file whose name has a letter beyond ASCII
+}
+
+job_path() {
+    case ${2-} in '' | /*) _told "$1" "${2-}" "${2-}" ;; *) _told "$1" "$PWD/$2" "$2" ;; esac
+}
+
+job_value() {
+    _told "$1" "${2-}" "${2-}"
+}
+
+_told() { # NAME VALUE SHOWN: add to what the macro is told; SHOWN goes into the record
+    case $job_style in
+    list | script)
+        [ -n "$2" ] || return 0
+        _json "$2" # whose escapes are those of both
+        [ "$job_style" = script ] || _property "$2"
+        job_told=$job_told$job_between$1=$_r
+        ;;
+    *)
+        case $2 in *"$job_style"*)
+            echo "error: $1 is $2; the macro takes '$job_style' for the end of a value. Give the file or value another name." >"$job_log"
+            exit 2
+            ;;
+        esac
+        job_told=$job_told$job_between$2
+        ;;
+    esac
+    job_shown=$job_shown${job_between:+ }$1=$3
+    case $job_style in list) job_between=$job_newline ;; script) job_between=, ;; *) job_between=$job_style ;; esac
+}
+
+_property() { # TEXT, which _json has made _r of -> _r: as a line of Java's properties has it, which are Latin-1
+    _r=${_r#\"}
+    _r=${_r%\"}
+    case $_r in ' '*) _r=\\$_r ;; esac
+    case $1 in *[!-"$job_plain$job_tab\"\'\\"]*) ;; *) return 0 ;; esac
+    _n=0
+    _x=$(printf %s "$1" | od -An -v -tu1) || return 0
+    set --
+    for _k in $_x; do
+        if [ "$_k" -lt 128 ]; then
+            _m=$_k
+        elif [ "$_k" -lt 192 ]; then
+            _m=$((_m * 64 + _k - 128)) _n=$((_n - 1))
+        elif [ "$_k" -lt 224 ]; then
+            _m=$((_k - 192)) _n=1
+        elif [ "$_k" -lt 240 ]; then
+            _m=$((_k - 224)) _n=2
+        else
+            _m=$((_k - 240)) _n=3
+        fi
+        if [ "$_n" -gt 0 ]; then
+            continue
+        elif [ "$_m" -lt 65536 ]; then
+            set -- "$@" "$_m"
+        else # a pair of surrogates
+            set -- "$@" $((55232 + _m / 1024)) $((56320 + _m % 1024))
+        fi
+    done
+    # shellcheck disable=SC2059 # once for each
+    _r=$(printf '\\u%04x' "$@")
+}
+
 job_run() {
     for _word; do
+        [ -z "$job_told" ] || [ "$_word" != "$job_told" ] || _word=$job_shown
+        [ -z "$job_macro" ] || [ "$_word" != "$job_macro" ] || _word=${_word#"$PWD/"}
         _home "$_word"
         _json "$_p"
         job_argv="$job_argv${job_argv:+, }$_r"
@@ -511,7 +585,7 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
     for _pair in $job_ports; do
         _path=$job_stage/${_pair#*:}
         if [ ! -e "$_path" ]; then
-            echo "error: the program ended without an error but did not write ${_pair#*:} (output ${_pair%%:*})" >>"$job_log"
+            _silent "${_pair#*:} (output ${_pair%%:*})"
             exit 1
         fi
         set -- "$@" "$_path"
@@ -538,8 +612,21 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
     rm -rf -- "$job_stage" "$job_dir/.owner"
 }
 
+_silent() { # OUTPUT: say that the program did not write it, and what of Java's words tells why
+    _why=
+    if [ -n "$(sed -n '/HeadlessException/{p;q;}' "$job_log")" ]; then
+        _why="; it found no display (HeadlessException): it needs xvfb-run, or to be started as a headless program"
+    elif [ -n "$job_macro" ]; then
+        _x=$(sed -n '$p' "$job_log") && _why=${_x:+"; its last words: $_x"}
+    fi
+    echo "error: the program ended without an error but did not write $1$_why" >>"$job_log"
+}
+
 _died() { # RC: leave the facts of the failure where Snakemake does not delete them
     trap - EXIT INT TERM
+    if [ -n "$job_limit" ] && _clock && [ $((${_c:-0} - ${job_clock:-0})) -ge $((job_limit * 100)) ]; then
+        echo "error: ended after $job_limit s. A window that nobody sees may have waited for an answer, as after a mistake in the macro; else it needs more runtime_min" >>"$job_log"
+    fi
     # 130: somebody pressed Ctrl-C, which is no failure
     if [ "$1" != 130 ] && { [ -z "$job_stage" ] || _mine; }; then
         job_outputs=

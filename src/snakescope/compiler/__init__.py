@@ -39,7 +39,9 @@ def compile_pipeline(pipeline: Pipeline, study: Path) -> dict[str, str]:
         layout.step_facts_file(name, rule.step.name): facts_text(step_facts(pipeline, rule.step)) for rule in rules
     }
     texts |= {
-        layout.macro_file(name, step.name): macro_text(name, step) for step in pipeline.steps.values() if step.tool.macro
+        layout.macro_file(name, step.name): macro_text(name, step)
+        for step in pipeline.steps.values()
+        if step.tool.macro
     }
     texts[layout.plan_file(name)] = json_text(plan(pipeline, rules))
     return texts

@@ -206,7 +206,7 @@ class _Command:
         spec = self.step.tool.spec
         yield f"job_macro {shlex.quote(spec.argument_style)} {{input.program:q}} {{resources.runtime}}"
         for name, text in spec.told.items():
-            kind = "path" if re.fullmatch(r"\{(in|out)\.\w+\}", text) else "value"
+            kind = "path" if re.fullmatch(r"\{((in|out)\.\w+|version)\}", text) else "value"
             known = all(self._known(f"{{{item}}}") for item in placeholders(text))
             yield f"job_{kind} {name} {self._word(text)}" if known else f"job_{kind} {name}"
 
@@ -294,6 +294,7 @@ class _Command:
             "param": f"{{params.{name}:q}}",
             "threads": "{threads}",
             "python": "python",
+            "version": '"$job_stage/.version"',
         }[kind]
 
 

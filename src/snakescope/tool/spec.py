@@ -348,8 +348,8 @@ class Environment(Model):
     """Files that the program needs beside its code."""
     programs: list[ProgramName] = []
     """Programs that must be on the PATH; by default the first word of the command. They also say how a macro is
-    started: by the one that is none of ``xvfb-run``, ``xauth``, ``timeout`` and ``java``; ``imagej`` stands for the file
-    ``ij.jar`` (``/usr/share/java/ij.jar``, or what ``IMAGEJ_JAR`` says), which needs a display and so ``xvfb-run``."""
+    started: by the one that is none of ``xvfb-run``, ``xauth``, ``timeout`` and ``java``. ``imagej`` stands for
+    ``ij.jar`` (in ``/usr/share/java``, or what ``IMAGEJ_JAR`` says), which needs a display and so ``xvfb-run``."""
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:
@@ -453,7 +453,8 @@ class ToolSpec(Model):
     """An ImageJ macro beside this file, run without a window, for as long as ``resources.runtime_min`` says."""
     arguments: dict[ArgumentName, str | int | float] = {}
     """What the macro is told, by the names that it knows, as in a command; what has no value is left out. By default
-    every input, its facts as ``PORT_FACT``, every parameter, and every output as ``out_PORT``."""
+    every input, its facts as ``PORT_FACT``, every parameter, and every output as ``out_PORT``. ``{version}`` is a file
+    into which the macro may write the version of ImageJ, for the record."""
     argument_style: ArgumentStyle = "list"
     """How the macro reads it: ``list`` for ``List.setList(getArgument())``, ``script`` for script parameters (``#@``,
     Fiji only), or the sign between values, for ``split(getArgument(), ",")``, in the order of `arguments`."""
@@ -474,7 +475,7 @@ class ToolSpec(Model):
 
     @property
     def programs(self) -> list[str]:
-        """Programs that must be on the PATH where the tool runs: those declared, else what its kind of command needs."""
+        """Programs that must be on the PATH where the tool runs: those declared, else what it starts with."""
         if self.macro and not self.environment.programs:
             return list(FIJI if self.argument_style == "script" else IMAGEJ)
         first = str(self.command[0]) if self.command else "python"
@@ -492,6 +493,7 @@ class ToolSpec(Model):
             **{f"{port}_{fact}": f"{{in.{port}.{fact}}}" for port, fact in facts},
             **{name: f"{{param.{name}}}" for name in self.params},
             **{f"out_{port}": f"{{out.{port}}}" for port in self.outputs},
+            "version": "{version}",
         }
 
     @property
@@ -556,7 +558,11 @@ class ToolSpec(Model):
             yield from ((f"arguments.{name}", message, None) for message in self._bad(text))
         for name, port in self.inputs.items():
             if port.many:
-                yield f"inputs.{name}.many", "a macro is told of one file", "Let a step before it put the files together."
+                yield (
+                    f"inputs.{name}.many",
+                    "a macro is told of one file",
+                    "Let a step before it put the files together.",
+                )
         if self.argument_style == "script" and self.starter == "imagej":
             message = "script parameters (#@) are understood by Fiji only"
             yield "environment.programs", message, f"Name its program: {', '.join(FIJI)}."
@@ -571,7 +577,7 @@ class ToolSpec(Model):
         kind, _, name = placeholder.partition(".")
         name, _, fact = name.partition(".")
         known: dict[str, Any] = {"in": self.inputs, "out": self.outputs, "param": self.params}
-        if placeholder in ("threads", "python"):
+        if placeholder in ("threads", "python") or (placeholder == "version" and self.macro):
             return None
         if kind not in known or not name:
             return f"found {{{placeholder}}}; expected in.PORT, out.PORT, param.NAME, threads or python in the braces"
