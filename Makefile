@@ -3,6 +3,7 @@
 # make test      all tests that this machine can run
 # make check     style, types, formats, staleness of generated files
 # make compile   compile the shipped pipelines and the generated schemas and pages
+# make pins      exact packages of the shipped tools' conda environments; needs the channel conda-forge
 # make soak      the full count of the fault and fuzz tests
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ STAMP := .venv/.installed
 PYTEST_ARGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install demo test check compile soak clean
+.PHONY: install demo test check compile pins soak clean
 
 install: $(STAMP)
 
@@ -36,6 +37,10 @@ check: install
 	$(BIN)/python -m snakescope.generate --check
 
 compile: install
+	$(BIN)/python -m snakescope.generate
+
+pins: install
+	$(BIN)/snakescope tool pin $(notdir $(wildcard tools/*))
 	$(BIN)/python -m snakescope.generate
 
 soak: install

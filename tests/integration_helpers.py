@@ -114,8 +114,8 @@ class TinyStudy:
 
 
 def snakescope(
-    *arguments: str | Path, cwd: Path, env: dict[str, str] | None = None
+    *arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, before: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does."""
-    command: Sequence[str] = [sys.executable, "-m", "snakescope.cli", *map(str, arguments)]
+    """Run the command line as a user does; `before` is a command that starts it."""
+    command: Sequence[str] = [*before, sys.executable, "-m", "snakescope.cli", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=env)

@@ -1,12 +1,20 @@
 # What every compiled rule does around its tool. POSIX sh, run by bash on the host or by any sh in an image.
 #
 #   job_begin    STEP UNIT RECORD LOG FACTS    start a job; FACTS is the compiled part of its record
+#   job_environment THREADS TMPDIR KIND [NAME [SHA256]]   where it runs: host, conda (file) or apptainer (image)
 #   job_samples  ID...                         the rows of a group; a job over one row needs no such line
 #   job_source   PORT KNOWN PATH...             inputs from the sheet; KNOWN = sha256 | record path | - (hash now)
 #   job_shared   PORT KEY... PATH...            inputs that many jobs share, a key each: hashed once for the study
 #   job_upstream PORT OUTPUT PATH...            inputs made by a step: digests come from that step's records
 #   job_row      NAME VALUE                     a parameter that the row brought along
 #   job_output   PORT PATH                      an output; the tool writes to "$out_PORT"
+#   job_home                                   an empty home folder for the tool; after the outputs
+#   job_model    VARIABLE PATH SHA256          a file that the tool needs, told in a variable
+#   job_macro    STYLE FILE MINUTES            an ImageJ macro ($job_macro), its time ($job_limit) and how it is told things:
+#                                              list | script | SEPARATOR; what follows is put into one text, $job_told
+#   job_path     NAME [PATH]                    a file that the macro is told of, by its whole path
+#   job_value    NAME [VALUE]                   a value that the macro is told
+#   job_version  COMMAND...                    prints the version of the tool; its first line with a digit is kept
 #   job_run      ARGV...                        run the tool, move the outputs into place, write the record
 #
 # The tool writes into a staging folder of its own beside the final place; only a job that succeeded moves its
@@ -248,11 +256,12 @@ _host() { # -> _h: name of this machine
 job_begin() {
     job_step=$1 job_unit=$2 job_record=$3 job_log=$4 job_facts=$5
     job_inputs='' job_outputs='' job_rows='' job_argv='' job_stage='' job_dir='' job_ports='' job_cpu0=''
-    job_files='' job_unhashed='' job_measure=yes
+    job_macro='' job_limit='' job_style='' job_told='' job_shown='' job_between=''
+    job_files='' job_unhashed='' job_measure=yes job_kind='' job_name='' job_digest='-' job_version=''
     job_failed=${job_log%.*}.failed.json
     _json "$job_unit"
     job_samples=$_r
-    job_home=${HOME-}
+    job_home=${SNAKESCOPE_HOME-${HOME-}}
     while :; do case $job_home in */) job_home=${job_home%/} ;; *) break ;; esac; done
     job_sha=
     if command -v sha256sum >/dev/null 2>&1; then
@@ -279,6 +288,44 @@ _entry() { # PORT PATH FIELDS: add an input
     _json "$_p"
     job_inputs="$job_inputs${job_inputs:+,}
     {\"port\": \"$1\", \"path\": $_r, $3}"
+}
+
+job_environment() {
+    job_kind=$3 job_name=${4-} job_digest=${5--}
+    export TMPDIR="$2" TMP="$2" TEMP="$2" TEMPDIR="$2"
+    export OMP_NUM_THREADS="$1" OPENBLAS_NUM_THREADS="$1" GOTO_NUM_THREADS="$1" MKL_NUM_THREADS="$1"
+    export VECLIB_MAXIMUM_THREADS="$1" NUMEXPR_NUM_THREADS="$1" NUMBA_NUM_THREADS="$1"
+    export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS="$1"
+    [ "$job_kind" = apptainer ] || return 0
+    for _k in http_proxy https_proxy ftp_proxy all_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY; do
+        eval "_q=\${$_k-}"
+        case $_q in *@*) unset "$_k" ;; esac # Apptainer lets it in, with somebody's password
+    done
+}
+
+job_home() {
+    case $job_stage in /*) HOME=$job_stage/.home ;; *) HOME=$PWD/$job_stage/.home ;; esac
+    mkdir -p -- "$HOME"
+    export HOME XDG_CACHE_HOME="$HOME/.cache" XDG_CONFIG_HOME="$HOME/.config" XDG_DATA_HOME="$HOME/.local/share"
+    export JAVA_TOOL_OPTIONS="${JAVA_TOOL_OPTIONS-}${JAVA_TOOL_OPTIONS:+ }-Duser.home=\"$HOME\"" # Java asks the passwd file
+}
+
+job_model() {
+    if [ ! -e "$2" ]; then
+        echo "error: there is no model file $2" >"$job_log"
+        exit 1
+    fi
+    case $2 in /*) _path=$2 ;; *) _path=$PWD/$2 ;; esac
+    export "$1=$_path"
+}
+
+job_version() {
+    _x=$("$@" 2>&1 </dev/null) || return 0
+    while IFS= read -r _line; do
+        case $_line in *[0-9]*) job_version=$_line && break ;; esac
+    done <<EOF
+$_x
+EOF
 }
 
 job_samples() {
@@ -454,8 +501,77 @@ _lost() {
     exit 1
 }
 
+job_macro() {
+    job_style=$1 job_limit=$(($3 * 60 - 20))
+    case $2 in /*) job_macro=$2 ;; *) job_macro=$PWD/$2 ;; esac
+    export LC_ALL=C.UTF-8 # else Java opens no file whose name has a letter beyond ASCII
+}
+
+job_path() {
+    case ${2-} in '' | /*) _told "$1" "${2-}" "${2-}" ;; *) _told "$1" "$PWD/$2" "$2" ;; esac
+}
+
+job_value() {
+    _told "$1" "${2-}" "${2-}"
+}
+
+_told() { # NAME VALUE SHOWN: add to what the macro is told; SHOWN goes into the record
+    case $job_style in
+    list | script)
+        [ -n "$2" ] || return 0
+        _json "$2" # whose escapes are those of both
+        [ "$job_style" = script ] || _property "$2"
+        job_told=$job_told$job_between$1=$_r
+        ;;
+    *)
+        case $2 in *"$job_style"*)
+            echo "error: $1 is $2; the macro takes '$job_style' for the end of a value. Give the file or value another name." >"$job_log"
+            exit 2
+            ;;
+        esac
+        job_told=$job_told$job_between$2
+        ;;
+    esac
+    job_shown=$job_shown${job_between:+ }$1=$3
+    case $job_style in list) job_between=$job_newline ;; script) job_between=, ;; *) job_between=$job_style ;; esac
+}
+
+_property() { # TEXT, which _json has made _r of -> _r: as a line of Java's properties has it, which are Latin-1
+    _r=${_r#\"}
+    _r=${_r%\"}
+    case $_r in ' '*) _r=\\$_r ;; esac
+    case $1 in *[!-"$job_plain$job_tab\"\'\\"]*) ;; *) return 0 ;; esac
+    _n=0
+    _x=$(printf %s "$1" | od -An -v -tu1) || return 0
+    set --
+    for _k in $_x; do
+        if [ "$_k" -lt 128 ]; then
+            _m=$_k
+        elif [ "$_k" -lt 192 ]; then
+            _m=$((_m * 64 + _k - 128)) _n=$((_n - 1))
+        elif [ "$_k" -lt 224 ]; then
+            _m=$((_k - 192)) _n=1
+        elif [ "$_k" -lt 240 ]; then
+            _m=$((_k - 224)) _n=2
+        else
+            _m=$((_k - 240)) _n=3
+        fi
+        if [ "$_n" -gt 0 ]; then
+            continue
+        elif [ "$_m" -lt 65536 ]; then
+            set -- "$@" "$_m"
+        else # a pair of surrogates
+            set -- "$@" $((55232 + _m / 1024)) $((56320 + _m % 1024))
+        fi
+    done
+    # shellcheck disable=SC2059 # once for each
+    _r=$(printf '\\u%04x' "$@")
+}
+
 job_run() {
     for _word; do
+        [ -z "$job_told" ] || [ "$_word" != "$job_told" ] || _word=$job_shown
+        [ -z "$job_macro" ] || [ "$_word" != "$job_macro" ] || _word=${_word#"$PWD/"}
         _home "$_word"
         _json "$_p"
         job_argv="$job_argv${job_argv:+, }$_r"
@@ -471,7 +587,7 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
     for _pair in $job_ports; do
         _path=$job_stage/${_pair#*:}
         if [ ! -e "$_path" ]; then
-            echo "error: the program ended without an error but did not write ${_pair#*:} (output ${_pair%%:*})" >>"$job_log"
+            _silent "${_pair#*:} (output ${_pair%%:*})"
             exit 1
         fi
         set -- "$@" "$_path"
@@ -498,9 +614,22 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
     rm -rf -- "$job_stage" "$job_dir/.owner"
 }
 
+_silent() { # OUTPUT: say that the program did not write it, and what of Java's words tells why
+    _why=
+    if [ -n "$(sed -n '/HeadlessException/{p;q;}' "$job_log")" ]; then
+        _why="; it found no display (HeadlessException): it needs xvfb-run, or to be started as a headless program"
+    elif [ -n "$job_macro" ]; then
+        _x=$(sed -n '$p' "$job_log") && _why=${_x:+"; its last words: $_x"}
+    fi
+    echo "error: the program ended without an error but did not write $1$_why" >>"$job_log"
+}
+
 _died() { # RC: leave the facts of the failure where Snakemake does not delete them
     trap - EXIT INT TERM
     [ -z "${_tmp-}" ] || rm -f -- "$_tmp" # a record that the disk had no room for
+    if [ -n "$job_limit" ] && _clock && [ $((${_c:-0} - ${job_clock:-0})) -ge $((job_limit * 100)) ]; then
+        echo "error: ended after $job_limit s. A window that nobody sees may have waited for an answer, as after a mistake in the macro; else it needs more runtime_min" >>"$job_log"
+    fi
     # 130: somebody pressed Ctrl-C, which is no failure
     if [ "$1" != 130 ] && { [ -z "$job_stage" ] || _mine; }; then
         job_outputs=
@@ -525,6 +654,17 @@ _seconds() { # COUNT DIGITS -> _r: a count of hundredths (2) or thousandths (3) 
     _r=$_n.$_f
 }
 
+_packages() { # -> job_digest: of the names of the packages that are in the environment, or -
+    job_digest=-
+    [ -d "$CONDA_PREFIX/conda-meta" ] && [ -n "$job_sha" ] || return 0
+    _x=$(LC_ALL=C && export LC_ALL && cd "$CONDA_PREFIX/conda-meta" && printf '%s\n' *.json | $job_sha) || return 0
+    job_digest=${_x%% *}
+}
+
+_digest() { # add the digest that the job was told of to its environment
+    case $job_digest in -) _environment="$_environment, \"sha256\": null" ;; *) _environment="$_environment, \"sha256\": \"$job_digest\"" ;; esac
+}
+
 _write() { # FILE STATUS RC
     _now
     _clock
@@ -539,18 +679,26 @@ _write() { # FILE STATUS RC
         fi
     fi
     if [ -n "$job_stage" ] && [ -r "$job_stage/.version" ] && read -r _n <"$job_stage/.version"; then
-        _json "$_n"
-        _version=$_r
+        job_version=$_n
     fi
+    _quoted "$job_version" && _version=$_r
     if [ -n "${SLURM_JOB_ID-}" ]; then
         _json "${SLURM_JOB_ID-}" && _scheduler="{\"kind\": \"slurm\", \"job_id\": $_r"
         _json "${SLURM_JOB_PARTITION-}" && _scheduler="$_scheduler, \"partition\": $_r}"
     fi
-    if [ -n "${APPTAINER_CONTAINER-}" ]; then
-        _home "$APPTAINER_CONTAINER"
+    _told=${APPTAINER_CONTAINER-${SINGULARITY_CONTAINER-}}
+    if [ -n "$_told" ]; then
+        [ "$job_kind" != apptainer ] || _told=$job_name
+        _home "$_told"
         _json "$_p" && _environment="\"kind\": \"apptainer\", \"image\": $_r"
+        [ "$job_kind" != apptainer ] || _digest
     elif [ -n "${CONDA_PREFIX-}" ]; then
         _json "${CONDA_PREFIX##*/}" && _environment="\"kind\": \"conda\", \"name\": $_r"
+        if [ "$job_kind" = conda ]; then
+            _json "$job_name" && _environment="$_environment, \"file\": $_r"
+            _packages
+            _digest
+        fi
     fi
     _quoted "${SNAKESCOPE_SNAKEMAKE-}" && _snakemake=$_r
     _quoted "$job_started" && _started=$_r

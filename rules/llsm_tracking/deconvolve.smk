@@ -14,9 +14,12 @@ rule deconvolve:
     benchmark:
         "benchmarks/{sample}/deconvolve.tsv"
     conda:
-        "../../envs/snakescope.yaml"
+        None if plan.mode == "apptainer" else "../../envs/deconvolve.yaml"
+    container:
+        plan.image("deconvolve")
     threads: 2
     resources:
+        **plan.shell("deconvolve"),
         mem_mb=lambda wildcards, attempt: plan.resource(
             "deconvolve", "mem_mb", wildcards.sample, attempt
         ),
@@ -34,12 +37,14 @@ rule deconvolve:
         image_facts=lambda wildcards: plan.facts(
             "deconvolve", "image", wildcards.sample
         ),
+        environment=lambda wildcards, output: plan.environment("deconvolve"),
     message:
         "deconvolve {wildcards.sample}: Deconvolve"
     shell:
         """
         . workflow/job.sh
         job_begin deconvolve {wildcards.sample:q} {output.record:q} {log:q} rules/llsm_tracking/deconvolve.json
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_upstream image image {input.image:q}
         job_shared psf {params.psf_key:q} {params.psf:q}
         job_output image {output.image:q}

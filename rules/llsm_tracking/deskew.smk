@@ -13,9 +13,12 @@ rule deskew:
     benchmark:
         "benchmarks/{sample}/deskew.tsv"
     conda:
-        "../../envs/snakescope.yaml"
+        None if plan.mode == "apptainer" else "../../envs/deskew.yaml"
+    container:
+        plan.image("deskew")
     threads: 1
     resources:
+        **plan.shell("deskew"),
         mem_mb=lambda wildcards, attempt: plan.resource(
             "deskew", "mem_mb", wildcards.sample, attempt
         ),
@@ -28,12 +31,14 @@ rule deskew:
         image=lambda wildcards: plan.inputs("deskew", "image", wildcards.sample),
         image_known=lambda wildcards: plan.known("deskew", "image", wildcards.sample),
         image_facts=lambda wildcards: plan.facts("deskew", "image", wildcards.sample),
+        environment=lambda wildcards, output: plan.environment("deskew"),
     message:
         "deskew {wildcards.sample}: Deskew"
     shell:
         """
         . workflow/job.sh
         job_begin deskew {wildcards.sample:q} {output.record:q} {log:q} rules/llsm_tracking/deskew.json
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_source image {params.image_known:q} -- {params.image:q}
         job_output image {output.image:q}
         job_run python -m snakescope.program deskew \\

@@ -13,9 +13,12 @@ rule detect:
     benchmark:
         "benchmarks/{sample}/detect.tsv"
     conda:
-        "../../envs/snakescope.yaml"
+        None if plan.mode == "apptainer" else "../../envs/detect_spots.yaml"
+    container:
+        plan.image("detect")
     threads: 1
     resources:
+        **plan.shell("detect"),
         mem_mb=lambda wildcards, attempt: plan.resource(
             "detect", "mem_mb", wildcards.sample, attempt
         ),
@@ -30,12 +33,14 @@ rule detect:
         channel=0,
         subpixel="true",
         image_facts=lambda wildcards: plan.facts("detect", "image", wildcards.sample),
+        environment=lambda wildcards, output: plan.environment("detect"),
     message:
         "detect {wildcards.sample}: Detect spots"
     shell:
         """
         . workflow/job.sh
         job_begin detect {wildcards.sample:q} {output.record:q} {log:q} rules/llsm_tracking/detect.json
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_upstream image image {input.image:q}
         job_output points {output.points:q}
         job_run python -m snakescope.program detect_spots \\

@@ -15,9 +15,12 @@ rule measure:
     benchmark:
         "benchmarks/{series}/measure.tsv"
     conda:
-        "../../envs/snakescope.yaml"
+        None if plan.mode == "apptainer" else "../../envs/measure.yaml"
+    container:
+        plan.image("measure")
     threads: 1
     resources:
+        **plan.shell("measure"),
         mem_mb=lambda wildcards, attempt: plan.resource(
             "measure", "mem_mb", wildcards.series, attempt
         ),
@@ -31,12 +34,14 @@ rule measure:
         least_spots=5,
         least_spots_alpha=8,
         image_facts=lambda wildcards: plan.facts("measure", "image", wildcards.series),
+        environment=lambda wildcards, output: plan.environment("measure"),
     message:
         "measure {wildcards.series}: Measure tracks"
     shell:
         """
         . workflow/job.sh
         job_begin measure {wildcards.series:q} {output.record:q} {log:q} rules/llsm_tracking/measure.json
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_samples {params.samples:q}
         job_upstream table table {input.table:q}
         job_upstream image image {input.image:q}

@@ -16,9 +16,12 @@ rule render:
     benchmark:
         "benchmarks/{series}/render.tsv"
     conda:
-        "../../envs/snakescope.yaml"
+        None if plan.mode == "apptainer" else "../../envs/render.yaml"
+    container:
+        plan.image("render")
     threads: 1
     resources:
+        **plan.shell("render"),
         mem_mb=lambda wildcards, attempt: plan.resource(
             "render", "mem_mb", wildcards.series, attempt
         ),
@@ -36,12 +39,14 @@ rule render:
         tail_frames=10,
         rate_hz=6,
         image_facts=lambda wildcards: plan.facts("render", "image", wildcards.series),
+        environment=lambda wildcards, output: plan.environment("render"),
     message:
         "render {wildcards.series}: Render"
     shell:
         """
         . workflow/job.sh
         job_begin render {wildcards.series:q} {output.record:q} {log:q} rules/llsm_tracking/render.json
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_samples {params.samples:q}
         job_upstream image image {input.image:q}
         job_upstream table table {input.table:q}

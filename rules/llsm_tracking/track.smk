@@ -15,9 +15,12 @@ rule track:
     benchmark:
         "benchmarks/{series}/track.tsv"
     conda:
-        "../../envs/snakescope.yaml"
+        None if plan.mode == "apptainer" else "../../envs/track.yaml"
+    container:
+        plan.image("track")
     threads: 1
     resources:
+        **plan.shell("track"),
         mem_mb=lambda wildcards, attempt: plan.resource(
             "track", "mem_mb", wildcards.series, attempt
         ),
@@ -33,12 +36,14 @@ rule track:
         merging="false",
         min_length=1,
         points_facts=lambda wildcards: plan.facts("track", "points", wildcards.series),
+        environment=lambda wildcards, output: plan.environment("track"),
     message:
         "track {wildcards.series}: Track"
     shell:
         """
         . workflow/job.sh
         job_begin track {wildcards.series:q} {output.record:q} {log:q} rules/llsm_tracking/track.json
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_samples {params.samples:q}
         job_upstream points points {input.points:q}
         job_output tracks {output.tracks:q}

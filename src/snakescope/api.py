@@ -166,6 +166,7 @@ def run(
     *,
     study: Path = HERE,
     profile: str = "local",
+    sdm: Literal["apptainer", "conda", "none"] | None = None,
     cores: int | None = None,
     first: int | None = None,
     only: Sequence[str] = (),
@@ -183,6 +184,7 @@ def run(
     return running.run(
         open_study(study),
         profile=profile,
+        sdm=sdm,
         cores=cores,
         first=first,
         only=only,
@@ -242,6 +244,20 @@ def tool_new(name: str, *, study: Path = HERE) -> list[Path]:
     from snakescope.runner.scaffold import new_tool
 
     return new_tool(name, study)
+
+
+def tool_pin(tools: Sequence[str], *, study: Path = HERE) -> list[Path]:
+    """Write the exact packages of tools' conda environments; see `snakescope.runner.environments.pin_tool`."""
+    from snakescope.runner.environments import pin_tool
+
+    return [pin_tool(tool_show(tool, study=study), study) for tool in tools]
+
+
+def tool_lock(images: Sequence[str], *, study: Path = HERE) -> list[str]:
+    """Write images' digests into the lock file; see `snakescope.runner.environments.lock_image`."""
+    from snakescope.runner.environments import lock_image
+
+    return [lock_image(image, study) for image in images]
 
 
 def tool_run(

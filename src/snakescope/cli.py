@@ -154,6 +154,10 @@ def _add_run(commands: Any) -> None:
     command.add_argument(
         "--profile", default="local", metavar="NAME", help="folder in profiles/ (default: %(default)s)"
     )
+    told = (
+        "where the tools run: apptainer images, conda environments, or none: this machine (default: as in the profile)"
+    )
+    command.add_argument("--sdm", choices=["apptainer", "conda", "none"], help=told)
     command.add_argument("--cores", type=_count, metavar="N", help="cores to use (default: what the profile says)")
     command.add_argument("--first", type=_count, metavar="N", help="only the first N rows of the sheet")
     command.add_argument("--only", default="", metavar="IDS", help="only these rows or series, separated by commas")
@@ -173,6 +177,7 @@ def _run(arguments: argparse.Namespace) -> int:
     result = api.run(
         study=arguments.study,
         profile=arguments.profile,
+        sdm=arguments.sdm,
         cores=arguments.cores,
         first=arguments.first,
         only=[item for item in arguments.only.split(",") if item],
@@ -368,7 +373,19 @@ def _add_tool(commands: Any) -> None:
     new = _command(actions, "new", _tool_new, "start a tool that already passes its test", "snakescope tool new blur")
     new.add_argument("name")
     _add_study(new)
+    _add_tool_environments(actions)
     _add_tool_run(actions)
+
+
+def _add_tool_environments(actions: Any) -> None:
+    summary = "find the exact packages of a tool's conda environment and write them beside its file"
+    pin = _command(actions, "pin", _tool_pin, summary, "snakescope tool pin deskew")
+    pin.add_argument("tools", nargs="+", metavar="TOOL")
+    _add_study(pin)
+    summary = "write the digest of an image into envs/images.lock.yaml"
+    lock = _command(actions, "lock", _tool_lock, summary, "snakescope tool lock envs/deskew.sif")
+    lock.add_argument("images", nargs="+", metavar="IMAGE", help="as tools or config/images.yaml name it")
+    _add_study(lock)
 
 
 def _add_tool_run(actions: Any) -> None:
@@ -424,6 +441,18 @@ def _tool_test(arguments: argparse.Namespace) -> int:
     else:
         print(f"{sum(r.passed for r in results)} passed, {sum(not r.passed for r in results)} failed")
     return 0 if all(result.passed for result in results) else 1
+
+
+def _tool_pin(arguments: argparse.Namespace) -> int:
+    for path in api.tool_pin(arguments.tools, study=arguments.study):
+        print(f"wrote {path}")
+    return 0
+
+
+def _tool_lock(arguments: argparse.Namespace) -> int:
+    for told in api.tool_lock(arguments.images, study=arguments.study):
+        print(f"locked {told}")
+    return 0
 
 
 def _tool_new(arguments: argparse.Namespace) -> int:

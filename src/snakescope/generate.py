@@ -1,4 +1,4 @@
-"""Make, or check, every generated file of the project: schemas, the tools page, the compiled shipped pipelines.
+"""Make, or check, every generated file of the project: schemas, the tools page, definitions of images, rules.
 
 For people who work on snakescope itself; run as ``python -m snakescope.generate [--check]`` in a source checkout.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from snakescope import layout
 from snakescope.compiler import compile_pipeline, json_text
+from snakescope.environments.definition import definition
+from snakescope.environments.images import pin_file
 from snakescope.pipeline import PipelineSpec, read_pipeline
 from snakescope.runner.cases import Case
 from snakescope.runner.folder import StudyConfig
@@ -32,10 +34,23 @@ SCHEMAS: dict[str, type[Model]] = {
 def generated_files(root: Path) -> dict[str, str]:
     """Text of every generated file of a source checkout by its path."""
     texts = {path: json_text(_schema(model)) for path, model in SCHEMAS.items()}
-    texts["docs/tools.md"] = tools_page(list(read_library([root / "tools"]).values()))
+    tools = list(read_library([root / "tools"]).values())
+    texts["docs/tools.md"] = tools_page(tools)
+    texts |= dict(_definitions(root, tools))
     for path in sorted((root / "config/pipelines").glob("*.yaml")):
         texts |= compile_pipeline(read_pipeline(path, [root / "tools"]), root)
     return {path: _relative(text, root) for path, text in texts.items()}
+
+
+def _definitions(root: Path, tools: Sequence[Tool]) -> Iterator[tuple[str, str]]:
+    """Apptainer definitions of the tools that have one of the same name as their conda environment."""
+    for tool in tools:
+        environment = tool.spec.environment
+        if environment.conda and environment.apptainer_def == environment.conda.replace(".yaml", ".def"):
+            file = root / environment.conda
+            after = file.with_suffix(".post-deploy.sh").is_file()
+            text = definition(file.stem, tool.spec.id, pinned=pin_file(file).is_file(), after=after)
+            yield environment.apptainer_def, text
 
 
 def _relative(text: str, root: Path) -> str:

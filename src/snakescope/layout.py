@@ -148,6 +148,11 @@ def cluster_failure(digest: str, stage: str, shard: str) -> str:
     return f"{CLUSTER}/{digest}/{stage}-{shard}.failed.json"
 
 
+def macro_file(pipeline: str, step: str) -> str:
+    """Path of the ImageJ macro of a step, as compiled."""
+    return f"{RULES}/{pipeline}/{step}.ijm"
+
+
 def pipeline_file(name: str) -> str:
     """Path of a pipeline."""
     return f"config/pipelines/{name}.yaml"

@@ -74,6 +74,8 @@ class PipelineSpec(Model):
     """One line for people."""
     description: str = ""
     """What the pipeline is for."""
+    release: bool = False
+    """Whether others are to repeat it as it is: every image must then be known by its digest."""
     steps: dict[Name, StepSpec] = Field(min_length=1)
     """The steps, in any order."""
 

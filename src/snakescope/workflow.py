@@ -13,17 +13,24 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from snakescope import layout
+from snakescope.environments.images import (
+    State,
+    image_sha256,
+    read_image_lock,
+    read_site_images,
+)
 from snakescope.errors import InputError, Problem, problem
 from snakescope.samples import Row, Sheet, format_number, read_sheet
 from snakescope.tool.expressions import ExpressionError, UnknownValueError, evaluate_number
 from snakescope.tool.geometry import Geometry, derive
+from snakescope.tool.image_names import with_digest
 
 # Used when a resource depends on something that the sheet does not tell.
 UNKNOWN_RESOURCE = {"mem_mb": 4000, "runtime_min": 60, "disk_mb": 10_000}
@@ -44,6 +51,17 @@ CONNECTIONS = 4
 BYTES_A_CONNECTION = 32 * 2**20
 
 
+Mode = Literal["host", "conda", "apptainer"]
+# The host's shell of a job whose tool uses a GPU: it starts Apptainer with --nv. In the image, `sh` is meant by both.
+GPU_SHELL = "workflow/nv/sh"
+
+
+def mode_of(methods: Iterable[object]) -> Mode:
+    """Where tools run, from Snakemake's deployment methods: an image goes before an environment."""
+    names = {getattr(method, "name", str(method)).lower() for method in methods}
+    return "apptainer" if "apptainer" in names else "conda" if "conda" in names else "host"
+
+
 class Plan:
     """A compiled pipeline together with the rows it runs over.
 
@@ -53,22 +71,30 @@ class Plan:
         Content of ``plan.json``.
     sheet
         The sample sheet, or the part of it that this run is about.
+    mode
+        Where the tools run: on this machine, in conda environments, or in Apptainer images.
+    root
+        Study folder.
     """
 
-    def __init__(self, compiled: Mapping[str, Any], sheet: Sheet) -> None:
-        self.compiled, self.sheet = compiled, sheet
+    def __init__(self, compiled: Mapping[str, Any], sheet: Sheet, *, mode: Mode = "host", root: Path = Path()) -> None:
+        self.compiled, self.sheet, self.mode, self.root = compiled, sheet, mode, root
         self.steps: Mapping[str, Any] = compiled["steps"]
         self._groups: dict[tuple[str, ...], dict[str, list[Row]]] = {}
         self._geometry: dict[tuple[str, str, str], Geometry] = {}
 
     @classmethod
-    def read(cls, pipeline: str, sheet: str, root: Path = Path()) -> Plan:
-        """Read the compiled plan of a pipeline and a sample sheet, both relative to the study folder `root`."""
+    def read(cls, pipeline: str, sheet: str, root: Path = Path(), *, methods: Iterable[object] = ()) -> Plan:
+        """Read the compiled plan of a pipeline and a sample sheet, both relative to the study folder `root`.
+
+        `methods` are the deployment methods that Snakemake was given.
+        """
         path = root / layout.plan_file(pipeline)
         if not path.is_file():
             fix = f"Run: snakescope compile {pipeline}"
             raise problem(path, "the pipeline has not been compiled", fix)
-        return cls(json.loads(path.read_text(encoding="utf-8")), read_sheet(root / sheet))
+        compiled = json.loads(path.read_text(encoding="utf-8"))
+        return cls(compiled, read_sheet(root / sheet), mode=mode_of(methods), root=root)
 
     @property
     def rule_files(self) -> list[str]:
@@ -282,6 +308,51 @@ class Plan:
         except (UnknownValueError, ExpressionError):
             value = UNKNOWN_RESOURCE[name]
         return max(1, math.ceil(value if "attempt" in expression else value * times))
+
+    # ------------------------------------------------------------------ where the tools run
+
+    def image(self, step: str) -> str | None:
+        """The image that a step runs in, as Snakemake wants it: the site's own, else the tool's; None for no image."""
+        return self.images.get(step) if self.mode == "apptainer" else None
+
+    @cached_property
+    def images(self) -> dict[str, str]:
+        """The image of each step that has one, whatever the mode: a digest in the lock file goes with the address."""
+        found = {}
+        for step, compiled in self.steps.items():
+            image = self._site_images.get(compiled["tool"]) or self.needs(step).get("container")
+            if image:
+                found[step] = with_digest(image, self.lock.get(image, {}).get("digest"))
+        return found
+
+    @cached_property
+    def _site_images(self) -> Mapping[str, str]:
+        return read_site_images(self.root)
+
+    @cached_property
+    def lock(self) -> Mapping[str, Mapping[str, Any]]:
+        """What ``envs/images.lock.yaml`` says of each image."""
+        return read_image_lock(self.root)
+
+    def needs(self, step: str) -> Mapping[str, Any]:
+        """What the tool of a step needs around it, as compiled."""
+        found: Mapping[str, Any] = self.steps[step].get("environment", {})
+        return found
+
+    def shell(self, step: str) -> dict[str, str]:
+        """Resources of a rule: the shell in an image has the name of the host's, and many images have sh only."""
+        if not self.image(step):
+            return {}
+        return {"shell_exec": GPU_SHELL if self.needs(step).get("gpu") else "sh"}
+
+    def environment(self, step: str) -> list[str]:
+        """What a job is told of where it runs: kind, image and its sha256 or -; or kind and environment file."""
+        image, conda = self.image(step), self.needs(step).get("conda")
+        if image:
+            return ["apptainer", image, image_sha256(image, self.root, State.read(self.root)) or "-"]
+        if self.mode == "conda" and conda:
+            return ["conda", conda]
+        return ["host"]
 
     # ------------------------------------------------------------------ rows that lie in iRODS
 

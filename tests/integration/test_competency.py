@@ -245,8 +245,9 @@ def demo_graph(demo_study: Path) -> rdflib.Graph:
 
 
 def test_which_environment_file_of_each_step(demo_graph: rdflib.Graph) -> None:
-    steps = ("deskew", "deconvolve", "detect", "track", "measure", "render")
-    assert ask(demo_graph, "environment_file") == {(s, "envs/snakescope.yaml", "application/yaml") for s in steps}
+    steps = {name: name for name in ("deskew", "deconvolve", "track", "measure", "render")} | {"detect": "detect_spots"}
+    expected = {(step, f"envs/{tool}.yaml", "application/yaml") for step, tool in steps.items()}
+    assert ask(demo_graph, "environment_file") == expected
 
 
 def test_which_environment_of_jobs_on_the_machine_itself(demo_study: Path, demo_graph: rdflib.Graph) -> None:

@@ -45,6 +45,7 @@ TOOLS: dict[str, dict[str, Any]] = {
             "note": {"type": "text", "default": None, "help": "h"},
         },
         "script": "blur.py",
+        "environment": {"conda": "envs/blur.yaml", "container": "docker://q.example/blur:1.0"},
         "resources": {"threads": 4, "mem_mb": "400 + 12 * voxels / 1e6", "disk_mb": 100, "gpus": 1},
         "rembi": {"title": "Blurring", "prose": "Blurred by {sigma_um}, {method|fast=fast}[, {passes} times][; note: {note}]{clip|true=, clipped}."},
     },
@@ -67,6 +68,12 @@ TOOLS: dict[str, dict[str, Any]] = {
         ],
     },
     "link": {
+        "tool": {"name": "Link it", "version": "2.0", "observe": ["link", "--version {x}"]},
+        "homepage": "https://link.example",
+        "environment": {
+            "container": "envs/link.sif", "apptainer_def": "envs/link.def", "writable_home": True, "programs": ["link", "java"],
+            "models": [{"name": "net.pt", "path": "models/my {net}.pt", "url": "https://m.example/net", "sha256": "a" * 64, "licence": "MIT", "env": "NET"}],
+        },
         "inputs": {"points": {"type": "points", "description": "d", "many": True, "facts": ["t_index"]}},
         "outputs": {"tracks": {"type": "tracks", "description": "d", "file": "tracks.geff", "format": "geff"}},
         "command": ["link", "{in.points}", "--t", "{in.points.t_index}", "{out.tracks}"],

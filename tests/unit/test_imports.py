@@ -20,14 +20,15 @@ LAYERS = [
     {"api"},
     {"catalog", "runner", "study", "publish"},
     {"cluster"},
-    {"check", "compiler", "record", "images", "program", "workflow", "synthetic", "evaluate", "zone", "window"},
+    {"check", "compiler", "record", "images", "program", "workflow", "synthetic", "evaluate", "zone", "window"}
+    | {"environments"},
     {"pipeline", "samples", "layout"},
     {"tool"},
     {"errors"},
 ]
 # Within a layer only these: the runner's `collect` is the command around the catalog, its `lint` and `demo` show the
-# study, too.
-SAME_LAYER = {("runner", "catalog"), ("runner", "study"), ("publish", "study")}
+# study, too. The plan names the images of its steps.
+SAME_LAYER = {("runner", "catalog"), ("runner", "study"), ("publish", "study"), ("workflow", "environments")}
 # One library, one module.
 BEHIND = {
     "zarr": {"images"},
@@ -46,8 +47,12 @@ BEHIND = {
     "skimage": set(),
     "matplotlib": set(),
     "obonet": {"study"},
+    "rattler": {"environments"},
 }
-LIGHT = ("snakescope.samples", "snakescope.layout", "snakescope.workflow", "snakescope.tool.expressions")
+LIGHT = (
+    *("snakescope.samples", "snakescope.layout", "snakescope.workflow", "snakescope.tool.expressions"),
+    "snakescope.environments.check",
+)
 HEAVY = {
     "numpy",
     "pandas",

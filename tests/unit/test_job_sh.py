@@ -199,6 +199,134 @@ def test_a_cluster_job_and_an_image_are_named(shell: Shell, tmp_path: Path) -> N
     assert record.snakemake == "9.9"
 
 
+# ---------------------------------------------------------------------------- where it runs
+
+TOLD = "a" * 64
+SHOW = 'job_run sh -c \'env >"$1"\' sh "$out_out"'
+
+
+def environment_of(shell: Shell, folder: Path, *calls: str, env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Run a job that writes its variables down; them."""
+    shell.run(folder, *calls, f"job_output out {OUT}/out.txt", SHOW, env=env)
+    lines = (folder / OUT / "out.txt").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def test_a_job_is_told_its_threads_and_where_to_put_what_is_temporary(shell: Shell, tmp_path: Path) -> None:
+    found = environment_of(
+        shell, tmp_path, f"job_environment 3 {q('/scratch/a b')} host", env={"OMP_NUM_THREADS": "99"}
+    )
+    threads = ("OMP", "OPENBLAS", "GOTO", "MKL", "NUMEXPR", "NUMBA")
+    assert {found[f"{name}_NUM_THREADS"] for name in threads} == {"3"}
+    assert (found["VECLIB_MAXIMUM_THREADS"], found["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"]) == ("3", "3")
+    assert {found[name] for name in ("TMPDIR", "TMP", "TEMP", "TEMPDIR")} == {"/scratch/a b"}
+    assert done(tmp_path).environment == {"kind": "host"}
+
+
+def test_the_image_is_named_as_the_site_names_it_with_its_digest(shell: Shell, tmp_path: Path) -> None:
+    env = {"APPTAINER_CONTAINER": "/study/.snakemake/singularity/0a1b.simg"}
+    shell.run(tmp_path, f"job_environment 1 /tmp apptainer docker://q.example/x {TOLD}", *writing("x"), env=env)
+    assert done(tmp_path).environment == {"kind": "apptainer", "image": "docker://q.example/x", "sha256": TOLD}
+    shell.run(tmp_path, "job_environment 1 /tmp apptainer folder -", *writing("x"), env=env)
+    assert done(tmp_path).environment == {"kind": "apptainer", "image": "folder", "sha256": None}
+
+
+def test_a_job_that_ran_in_no_image_does_not_say_that_it_did(shell: Shell, tmp_path: Path) -> None:
+    shell.run(tmp_path, f"job_environment 1 /tmp apptainer x.sif {TOLD}", *writing("x"))
+    assert done(tmp_path).environment == {"kind": "host"}
+
+
+def test_a_conda_environment_is_told_by_the_packages_that_are_in_it(shell: Shell, tmp_path: Path) -> None:
+    prefix = tmp_path / "conda/0a1b_"
+    names = ["b-1.0-0.json", "A-2-0.json", "a b-3-0.json"]
+    for name in [*names, "history"]:
+        (prefix / "conda-meta").mkdir(parents=True, exist_ok=True)
+        (prefix / "conda-meta" / name).write_text("{}")
+    env = {"CONDA_PREFIX": str(prefix), "LC_ALL": "C.UTF-8"}
+    shell.run(tmp_path, "job_environment 1 /tmp conda envs/x.yaml", *writing("x"), env=env)
+    listed = "".join(f"{name}\n" for name in sorted(names))
+    assert done(tmp_path).environment == {
+        "kind": "conda",
+        "name": "0a1b_",
+        "file": "envs/x.yaml",
+        "sha256": hashlib.sha256(listed.encode()).hexdigest(),
+    }
+
+
+def test_an_environment_without_a_list_of_packages_has_no_digest(shell: Shell, tmp_path: Path) -> None:
+    env = {"CONDA_PREFIX": str(tmp_path / "none")}
+    shell.run(tmp_path, "job_environment 1 /tmp conda envs/x.yaml", *writing("x"), env=env)
+    assert done(tmp_path).environment == {"kind": "conda", "name": "none", "file": "envs/x.yaml", "sha256": None}
+
+
+def test_a_conda_that_is_active_on_the_host_is_named(shell: Shell, tmp_path: Path) -> None:
+    shell.run(tmp_path, "job_environment 1 /tmp host", *writing("x"), env={"CONDA_PREFIX": "/opt/conda/base"})
+    assert done(tmp_path).environment == {"kind": "conda", "name": "base"}
+
+
+def test_the_address_of_a_proxy_with_a_password_does_not_reach_a_tool_in_an_image(shell: Shell, tmp_path: Path) -> None:
+    env = {"http_proxy": "http://u:hunter2@p:1", "HTTPS_PROXY": "http://p:1", "APPTAINER_CONTAINER": "x"}
+    found = environment_of(shell, tmp_path, f"job_environment 1 /tmp apptainer x.sif {TOLD}", env=env)
+    assert "http_proxy" not in found
+    assert found["HTTPS_PROXY"] == "http://p:1"
+
+
+def test_the_home_folder_of_the_host_is_a_tilde_also_in_an_image(shell: Shell, tmp_path: Path) -> None:
+    run = f'job_run sh -c \'echo x >"$1"\' sh "$out_out" {q("/home/u/data/a")} {q(str(tmp_path / "b"))}'
+    env = {"HOME": str(tmp_path), "SNAKESCOPE_HOME": "/home/u"}
+    shell.run(tmp_path, f"job_output out {OUT}/out.txt", run, env=env)
+    assert done(tmp_path).argv[-2:] == ("~/data/a", str(tmp_path / "b"))
+
+
+def test_a_home_of_its_own_is_empty_writable_and_gone_afterwards(shell: Shell, tmp_path: Path) -> None:
+    look = 'ls -A "$HOME" | wc -l >"$1"; echo x >"$HOME/.prefs"; echo "$HOME $XDG_CACHE_HOME $JAVA_TOOL_OPTIONS" >>"$1"'
+    call = f'job_run sh -c {q(look)} sh "$out_out"'
+    shell.run(tmp_path, f"job_output out {OUT}/out.txt", "job_home", call, env={"HOME": "/home/u"})
+    count, told = (tmp_path / OUT / "out.txt").read_text().splitlines()
+    home = told.split()[0]
+    assert (count.strip(), told) == ("0", f'{home} {home}/.cache -Duser.home="{home}"')
+    assert home.startswith(str(tmp_path / OUT))
+    assert left_over(tmp_path) == []
+
+
+def test_a_tool_is_told_where_its_model_is(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/a b.pt").write_text("weights")
+    found = environment_of(
+        shell, tmp_path, f"job_model NET {q('models/a b.pt')} {TOLD}", f"job_model ABS /bin/sh {TOLD}"
+    )
+    assert (found["NET"], found["ABS"]) == (f"{tmp_path}/models/a b.pt", "/bin/sh")
+
+
+def test_a_model_that_is_gone_fails_the_job(shell: Shell, tmp_path: Path) -> None:
+    shell.run(tmp_path, f"job_model NET models/none.pt {TOLD}", *writing("x"), ok=False)
+    assert (tmp_path / LOG).read_text() == "error: there is no model file models/none.pt\n"
+    assert failed(tmp_path).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "version"),
+    [
+        ("echo 'gm 1.3.40 \"x\"'; echo 2", 'gm 1.3.40 "x"'),
+        ("echo 'hello'; echo 'version 2' >&2", "version 2"),
+        ("echo 3; i=0; while [ $i -lt 9000 ]; do i=$((i+1)); echo a long tail of it; done", "3"),
+        ("echo none", None),
+        ("echo 'error 2'; exit 3", None),
+        ("no-such-program-gm --version", None),
+    ],
+)
+def test_the_version_is_seen_where_the_job_runs(shell: Shell, tmp_path: Path, program: str, version: str) -> None:
+    shell.run(tmp_path, f"job_version sh -c {q(program)}", *writing("x"))
+    assert done(tmp_path).tool_version_observed == version
+
+
+def test_what_the_program_says_of_its_version_goes_first(shell: Shell, tmp_path: Path) -> None:
+    program = 'echo 9 >"$SNAKESCOPE_VERSION_FILE"; echo x >"$1"'
+    run = f'job_run sh -c {q(program)} sh "$out_out"'
+    shell.run(tmp_path, "job_version echo 8", f"job_output out {OUT}/out.txt", run)
+    assert done(tmp_path).tool_version_observed == "9"
+
+
 # ---------------------------------------------------------------------------- hostile names
 
 NASTY = "a b  c'd\"e\\f\\n$(x)`y`{z}*?[!]~;&|<>#%s é 日本 😀 \u00a0-"

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from snakescope.environments.images import State
 from snakescope.errors import InputError
-from snakescope.workflow import UNKNOWN_RESOURCE, Plan
+from snakescope.workflow import UNKNOWN_RESOURCE, Plan, mode_of
 from tiny_tools import IMAGE, write_pipeline, write_rows, write_rules, write_tools
 
 FACTS = ["voxel_size_um", "time_step_s", "scene", "t_index"]
@@ -411,3 +414,100 @@ def test_reading_a_plan_over_rows_in_a_zone_makes_no_folder_and_needs_no_client(
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     assert sorted(tmp_path.rglob("*")) == before
+
+
+# ---------------------------------------------------------------------------- where the tools run
+
+DIGEST = "a" * 64
+
+
+def environment_plan(folder: Path, *methods: object, **environments: dict[str, Any]) -> Plan:
+    """A plan of steps named as their tools, each with an environment."""
+    look = TOOLS["look"]
+    write_tools(folder, {name: {**look, "environment": environment} for name, environment in environments.items()})
+    steps = {name: {"tool": name, "inputs": {"image": "sheet.path"}} for name in environments}
+    write_rules(folder, write_pipeline(folder, steps))
+    write_rows(folder, ROWS)
+    return Plan.read("test", "config/samples.tsv", folder, methods=methods)
+
+
+class Method(Enum):
+    """As Snakemake has them."""
+
+    CONDA = 0
+    APPTAINER = 1
+    ENV_MODULES = 2
+
+
+@pytest.mark.parametrize(
+    ("methods", "mode"),
+    [
+        ((), "host"),
+        ((Method.CONDA,), "conda"),
+        ((Method.APPTAINER,), "apptainer"),
+        ((Method.CONDA, Method.APPTAINER), "apptainer"),
+        ((Method.ENV_MODULES,), "host"),
+        (("conda",), "conda"),
+        (("env-modules",), "host"),
+    ],
+)
+def test_an_image_goes_before_an_environment(methods: tuple[object, ...], mode: str) -> None:
+    assert mode_of(methods) == mode
+
+
+def test_images_are_for_apptainer_only(tmp_path: Path) -> None:
+    both = {"conda": "envs/x.yaml", "container": "x.sif"}
+    for methods, image, told in (
+        ((), None, ["host"]),
+        ((Method.CONDA,), None, ["conda", "envs/x.yaml"]),
+        ((Method.APPTAINER,), "x.sif", ["apptainer", "x.sif", "-"]),
+    ):
+        plan = environment_plan(tmp_path, *methods, a=both, b={})
+        assert (plan.image("a"), plan.environment("a"), plan.image("b"), plan.shell("b")) == (image, told, None, {})
+        assert plan.environment("b") == ["host"]
+        assert plan.shell("a") == ({"shell_exec": "sh"} if image else {})
+
+
+def test_a_tool_with_a_gpu_has_a_shell_of_its_own_in_an_image(tmp_path: Path) -> None:
+    plan = environment_plan(tmp_path, Method.APPTAINER, a={"container": "x.sif", "gpu": True})
+    assert plan.shell("a") == {"shell_exec": "workflow/nv/sh"}
+    shell = Path(__file__).parents[2] / "workflow/nv/sh"
+    assert os.access(shell, os.X_OK)
+    done = subprocess.run([shell, "-c", "echo $APPTAINER_NV $0"], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == "1"
+
+
+def test_a_site_names_its_own_images(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/images.yaml").write_text(
+        f"a: /site/a.sif\nc: docker://q.example/c:2@sha256:{DIGEST}\nz: /z.sif\n"
+    )
+    plan = environment_plan(tmp_path, Method.APPTAINER, a={"container": "a.sif"}, b={"container": "b.sif"}, c={})
+    images = [plan.image(step) for step in "abc"]
+    assert images == ["/site/a.sif", "b.sif", f"docker://q.example/c@sha256:{DIGEST}"]
+    assert plan.environment("c")[2] == DIGEST
+
+
+def test_a_locked_digest_goes_with_the_address(tmp_path: Path) -> None:
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs/images.lock.yaml").write_text(f"docker://q.example/a:1: {{digest: 'sha256:{DIGEST}'}}\n")
+    plan = environment_plan(tmp_path, Method.APPTAINER, a={"container": "docker://q.example/a:1"})
+    assert plan.image("a") == f"docker://q.example/a@sha256:{DIGEST}"
+    assert plan.environment("a") == ["apptainer", f"docker://q.example/a@sha256:{DIGEST}", DIGEST]
+
+
+def test_a_job_is_told_the_digest_that_was_found_before_the_run(tmp_path: Path) -> None:
+    plan = environment_plan(tmp_path, Method.APPTAINER, a={"container": "x.sif"})
+    (tmp_path / "x.sif").write_text("image")
+    state = State()
+    digest = state.sha256(tmp_path / "x.sif")
+    assert plan.environment("a") == ["apptainer", "x.sif", "-"]
+    state.write(tmp_path)
+    assert plan.environment("a") == ["apptainer", "x.sif", digest]
+
+
+def test_a_plan_compiled_before_there_were_environments_still_reads(tmp_path: Path) -> None:
+    plan = environment_plan(tmp_path, Method.APPTAINER, a={"container": "x.sif"})
+    for step in plan.steps.values():
+        del step["environment"]
+    assert (plan.image("a"), plan.shell("a"), plan.environment("a")) == (None, {}, ["host"])

@@ -55,9 +55,29 @@ def _plan_step(pipeline: Pipeline, rule: Rule) -> dict[str, Any]:
         },
         "threads": spec.resources.threads,
         "resources": spec.resources.model_dump(mode="json", exclude={"threads", "gpus"}, exclude_none=True),
+        "environment": _plan_environment(step),
     }
     more: dict[str, Any] = {"optional": rule.optional, "gpus": spec.resources.gpus}
     return compiled | {key: value for key, value in more.items() if value}
+
+
+def _plan_environment(step: Step) -> dict[str, Any]:
+    """Where a tool can run, and what it needs there; only what is not as usual."""
+    spec = step.tool.spec
+    environment = spec.environment
+    compiled: dict[str, Any] = environment.model_dump(
+        mode="json", include={"conda", "container", "apptainer_def"}, exclude_none=True
+    )
+    compiled |= {"gpu": True} if environment.gpu or spec.resources.gpus else {}
+    compiled |= {"programs": spec.programs, "program": f"{spec.tool.name} {spec.tool.version}"}
+    compiled |= {"homepage": spec.homepage} if spec.homepage else {}
+    if environment.models:
+        compiled["models"] = [
+            {"name": model.name, "path": spec.model_paths[model.name], "sha256": model.sha256}
+            | ({"url": model.url} if model.url else {})
+            for model in environment.models
+        ]
+    return compiled
 
 
 def _primary(step: Step) -> str | None:
@@ -98,7 +118,7 @@ def step_facts(pipeline: Pipeline, step: Step) -> dict[str, Any]:
             "name": spec.name,
             "version": spec.version,
             "description": " ".join(spec.description.split()),
-            "program": spec.tool.model_dump(),
+            "program": spec.tool.model_dump(include={"name", "version"}),
             "descriptor_sha256": step.tool.sha256,
             "script_sha256": step.tool.script_sha256,
             "license": spec.license,
@@ -114,6 +134,11 @@ def step_facts(pipeline: Pipeline, step: Step) -> dict[str, Any]:
             for port, output in spec.outputs.items()
         },
     }
+    if spec.environment.models:
+        facts["models"] = [
+            model.model_dump(include={"name", "url", "sha256", "licence"}, exclude_none=True)
+            for model in spec.environment.models
+        ]
     if spec.rembi:
         rembi = spec.rembi.model_dump(include={"kind", "annotation_type", "title"}, exclude_none=True)
         facts["rembi"] = {**rembi, "prose": _prose(spec.rembi.prose, step)}

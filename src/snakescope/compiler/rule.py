@@ -22,10 +22,14 @@ from snakescope.tool.spec import placeholders
 
 @dataclass(frozen=True)
 class Lookup:
-    """A value that the plan gives for each job: the name of a method of `workflow.Plan` and its first arguments."""
+    """A value that the plan gives for each job: the name of a method of `workflow.Plan` and its first arguments.
+
+    With `tracked` false another value does not make a job run again, and the job's unit is no argument.
+    """
 
     method: str
     arguments: tuple[str | int, ...]
+    tracked: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Places:
     study: Path
     job_sh: str = layout.JOB_SH
     facts: str | None = None
+    macro: str | None = None
 
 
 def build_rule(pipeline: Pipeline, step: Step, places: Places) -> Rule:
@@ -78,14 +83,16 @@ def build_rule(pipeline: Pipeline, step: Step, places: Places) -> Rule:
     }
     outputs["record"] = Output(layout.record(unit, step.name))
     inputs: dict[str, str | Lookup] = {port: _input(pipeline, step, port) for port in step.wires}
-    program = _own_program(step, places.study)
+    program = _own_program(pipeline, step, places)
     if program:
         inputs["program"] = program  # editing it makes the step run again
     command = _Command(step)
     facts = places.facts or layout.step_facts_file(pipeline.spec.name, step.name)
     calls = [*_opening(step, places.job_sh, facts), *(f"job_output {port} {{output.{port}:q}}" for port in ports)]
+    calls += [*_surroundings(step), *command.macro]
     calls.append("job_run " + " ".join(command.words))
     params = {**_param_values(step), **_source_params(step), **command.params}
+    params["environment"] = Lookup("environment", (step.name,), tracked=False)
     return Rule(step, inputs, outputs, params, calls, command.optional)
 
 
@@ -99,8 +106,11 @@ def _input(pipeline: Pipeline, step: Step, port: str) -> str | Lookup:
     return Lookup("inputs" if isinstance(wire, StepWire) else "declared", (step.name, port))
 
 
-def _own_program(step: Step, study: Path) -> str | None:
-    """Path of a script that lies beside its descriptor, in the study or elsewhere; None for the shipped programs."""
+def _own_program(pipeline: Pipeline, step: Step, places: Places) -> str | None:
+    """Path of a macro, or a script that lies beside its descriptor, in the study or elsewhere; None for others."""
+    study = places.study
+    if step.tool.spec.macro:
+        return places.macro or layout.macro_file(pipeline.spec.name, step.name)
     if step.tool.script_sha256 is None:
         return None
     path = step.tool.folder / str(step.tool.spec.script)
@@ -111,6 +121,7 @@ def _opening(step: Step, job_sh: str, facts: str) -> Iterator[str]:
     yield f". {brace(shlex.quote(job_sh))}"
     unit = f"{{wildcards.{step.wildcard}:q}}"
     yield f"job_begin {step.name} {unit} {{output.record:q}} {{log:q}} {brace(shlex.quote(facts))}"
+    yield "job_environment {threads} {resources.tmpdir:q} {params.environment:q}"
     if step.over:
         yield "job_samples {params.samples:q}"
     for port, wire in step.wires.items():
@@ -123,6 +134,17 @@ def _opening(step: Step, job_sh: str, facts: str) -> Iterator[str]:
     for name, value in step.params.items():
         if isinstance(value, ColumnValue):
             yield f"job_row {name} {{params.{name}:q}}"
+
+
+def _surroundings(step: Step) -> Iterator[str]:
+    """What the program finds around it, and which version it is; all of it where the job runs."""
+    spec = step.tool.spec
+    if spec.environment.writable_home or spec.macro:  # ImageJ keeps there how somebody set it up last
+        yield "job_home"
+    for model in spec.environment.models:
+        yield f"job_model {model.env} {brace(shlex.quote(spec.model_paths[model.name]))} {model.sha256}"
+    if spec.tool.observe:
+        yield f"job_version {brace(shlex.join(spec.tool.observe))}"
 
 
 def is_shared(wire: Any) -> bool:
@@ -175,7 +197,30 @@ class _Command:
         self.step = step
         self.params: dict[str, Any] = {}
         self.optional: list[list[dict[str, Any]]] = []
-        self.words = list(self._script() if step.tool.spec.script else self._argv())
+        spec = step.tool.spec
+        self.macro = list(self._macro()) if spec.macro else []
+        self.words = list(self._script() if spec.script else self._start() if spec.macro else self._argv())
+
+    def _macro(self) -> Iterator[str]:
+        """What the macro is told, a line each."""
+        spec = self.step.tool.spec
+        yield f"job_macro {shlex.quote(spec.argument_style)} {{input.program:q}} {{resources.runtime}}"
+        for name, text in spec.told.items():
+            kind = "path" if re.fullmatch(r"\{((in|out)\.\w+|version)\}", text) else "value"
+            known = all(self._known(f"{{{item}}}") for item in placeholders(text))
+            yield f"job_{kind} {name} {self._word(text)}" if known else f"job_{kind} {name}"
+
+    def _start(self) -> Iterator[str]:
+        """ImageJ itself, or Fiji, which knows how to go without a display."""
+        spec = self.step.tool.spec
+        if "xvfb-run" in spec.programs:
+            yield "xvfb-run -a"
+        yield 'timeout --foreground -k 10 "$job_limit"'
+        if spec.starter == "imagej":
+            yield 'java -Xmx{resources.mem_mb}m -jar "${{IMAGEJ_JAR:-/usr/share/java/ij.jar}}" -batch'
+        else:
+            yield f"{spec.starter} --headless --console {'--run' if spec.argument_style == 'script' else '-macro'}"
+        yield '"$job_macro" "$job_told"'
 
     def _script(self) -> Iterator[str]:
         spec = self.step.tool.spec
@@ -249,6 +294,7 @@ class _Command:
             "param": f"{{params.{name}:q}}",
             "threads": "{threads}",
             "python": "python",
+            "version": '"$job_stage/.version"',
         }[kind]
 
 

@@ -33,11 +33,7 @@ def rule_text(pipeline: Pipeline, rule: Rule) -> str:
         f"        {quote_literal(layout.log(unit, step.name), '')},",
         "    benchmark:",
         f"        {quote_literal(layout.benchmark(unit, step.name), '')}",
-        *(
-            [f"    conda:\n        {quote_literal(f'../../{spec.environment.conda}')}"]
-            if spec.environment.conda
-            else []
-        ),
+        *_environment(step),
         f"    threads: {spec.resources.threads}",
         *_section("resources", _resources(step)),
         *_section("params", {key: _value(step, value, path=False) for key, value in rule.params.items()}),
@@ -51,8 +47,29 @@ def rule_text(pipeline: Pipeline, rule: Rule) -> str:
     return "\n".join(lines) + "\n"
 
 
+def macro_text(pipeline: str, step: Step) -> str:
+    """A tool's macro as a step runs it: a shipped one lies nowhere in a study, and no image sees it elsewhere."""
+    source = f"tools/{step.tool.spec.id}/{step.tool.spec.macro}"
+    head = [
+        f"// GENERATED from {source} -- do not edit.",
+        f"// To change it, edit that file and run: snakescope compile {pipeline}",
+    ]
+    return "\n".join([*head, str(step.tool.macro).rstrip("\n")]) + "\n"
+
+
+def _environment(step: Step) -> list[str]:
+    """Where the tool runs: conda's environment and the image are never both there, since Snakemake would nest them."""
+    conda = step.tool.spec.environment.conda
+    lines = ["    container:", f'        plan.image("{step.name}")']
+    if conda:
+        file = quote_literal(f"../../{conda}")
+        lines = ["    conda:", f'        None if plan.mode == "apptainer" else {file}', *lines]
+    return lines
+
+
 def _section(name: str, items: Mapping[str, str]) -> list[str]:
-    return [f"    {name}:", *(_item(key, value) for key, value in items.items())] if items else []
+    lines = [f"        {value}," if key.startswith("**") else _item(key, value) for key, value in items.items()]
+    return [f"    {name}:", *lines] if items else []
 
 
 def _item(key: str, value: str) -> str:
@@ -71,6 +88,8 @@ def _item(key: str, value: str) -> str:
 def _value(step: Step, value: Any, *, path: bool = True) -> str:
     if isinstance(value, Lookup):
         arguments = ", ".join(quote_literal(argument, "") for argument in value.arguments)
+        if not value.tracked:  # Snakemake tracks no parameter whose function takes the outputs
+            return f"lambda wildcards, output: plan.{value.method}({arguments})"
         return f"lambda wildcards: plan.{value.method}({arguments}, wildcards.{step.wildcard})"
     if path and isinstance(value, str) and value.startswith(f"{layout.RESULTS}/{{{step.wildcard}}}/"):
         return quote_literal(value, "")
@@ -92,7 +111,8 @@ def _resources(step: Step) -> dict[str, str]:
         if getattr(resources, name) is not None
     }
     texts = {name: f"lambda wildcards, attempt: {call}" for name, call in calls.items()}
-    return texts | ({"gpu": str(resources.gpus)} if resources.gpus else {})
+    shell = {"**shell": f'**plan.shell("{step.name}")'}
+    return shell | texts | ({"gpu": str(resources.gpus)} if resources.gpus else {})
 
 
 def _block(line: str) -> str:

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from snakescope import layout
 from snakescope.check import check_rows
-from snakescope.compiler import compile_pipeline
+from snakescope.compiler import Places, build_rule, compile_pipeline, plan
+from snakescope.environments.check import unlocked_images
 from snakescope.errors import InputError, Problem, problem
 from snakescope.pipeline import Pipeline, read_pipeline
 from snakescope.runner.remote import check_remote
@@ -21,6 +22,7 @@ from snakescope.samples import Sheet, read_sheet
 from snakescope.tool.base import Model, near_miss, parse, read_yaml
 from snakescope.tool.library import read_library
 from snakescope.window import DEFAULT_SIZE
+from snakescope.workflow import Plan
 
 
 class StudyConfig(Model):
@@ -137,7 +139,7 @@ def _copy(source: Path, target: Path, pipeline: str) -> None:
         text = source.read_text(encoding="utf-8").replace("pipeline: llsm_tracking", f"pipeline: {pipeline}")
         target.write_text(text, encoding="utf-8")
     else:
-        shutil.copyfile(source, target)
+        shutil.copy(source, target)  # with its mode: a shell must stay one
 
 
 @dataclass(frozen=True)
@@ -170,8 +172,22 @@ def compile_study(study: Study, name: str | None = None, *, check: bool = False)
     folder = study.root / layout.RULES / pipeline.spec.name
     leftover = [path for path in sorted(folder.glob("*")) if f"{path.relative_to(study.root)}" not in texts]
     if not check:
+        _bring_environments(study.root, pipeline)
         _write(study.root, {path: texts[path] for path in (item.path for item in stale)}, leftover)
     return stale + [Stale(str(path.relative_to(study.root)), "") for path in leftover]
+
+
+def _bring_environments(root: Path, pipeline: Pipeline) -> None:
+    """Copy what shipped tools need of ``envs/`` and is not in the study; Snakemake looks for it in every mode."""
+    names = {step.tool.spec.environment.conda for step in pipeline.steps.values()}
+    names |= {step.tool.spec.environment.apptainer_def for step in pipeline.steps.values()}
+    shipped = layout.assets() / "envs"
+    for name in sorted(Path(name).stem for name in names if name):
+        for source in sorted(shipped.glob(f"{name}.*")):
+            target = root / "envs" / source.name
+            if not target.exists():
+                target.parent.mkdir(exist_ok=True)
+                shutil.copy(source, target)
 
 
 def _compare(root: Path, texts: dict[str, str]) -> Iterator[Stale]:
@@ -256,6 +272,16 @@ def _rembi(root: Path, pipeline: Pipeline, sheet: Sheet) -> list[str]:
     return rembi_lines(root, sheet, pipeline.spec.title, methods, operations)
 
 
+def _release_problems(pipeline: Pipeline, sheet: Sheet, root: Path) -> list[Problem]:
+    """What a pipeline that says `release: true` may not have; wrong files about images, in any pipeline."""
+    try:
+        rules = [build_rule(pipeline, step, Places(root)) for step in pipeline.steps.values()]
+        found = unlocked_images(Plan(plan(pipeline, rules), sheet, root=root), str(pipeline.path))
+    except InputError as error:
+        return error.problems
+    return found if pipeline.spec.release else []
+
+
 def lint(study: Study) -> tuple[Pipeline, Sheet]:
     """Check everything that a run needs: pipeline, tools, sheet, and whether every row fits.
 
@@ -277,6 +303,7 @@ def lint(study: Study) -> tuple[Pipeline, Sheet]:
     if pipeline and sheet:
         problems += check_rows(pipeline, sheet, study.root)
         problems += check_remote(pipeline, sheet, study.config.stage_window)
+        problems += _release_problems(pipeline, sheet, study.root)
     if problems or pipeline is None or sheet is None:
         raise InputError(problems)
     return pipeline, sheet

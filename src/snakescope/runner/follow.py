@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from snakescope import layout
+from snakescope.environments.check import CHECKED, NotUsableError
+from snakescope.environments.conda import explain
 from snakescope.errors import EnvironmentUnusableError
 from snakescope.runner.lock import RunLock
 from snakescope.runner.progress import Display, Events, RunState
@@ -56,7 +58,7 @@ def follow(
     events_path.unlink(missing_ok=True)
     events, state = Events(events_path), RunState()
     command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--logger", "snakescope", *arguments]
-    environment = {**os.environ, "SNAKESCOPE_EVENTS": str(events_path.resolve())}
+    environment = {**os.environ, "SNAKESCOPE_EVENTS": str(events_path.resolve()), CHECKED: "yes"}
     with log_path.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             command, cwd=root, env=environment, stdout=log, stderr=log, pass_fds=[lock.descriptor],
@@ -116,7 +118,10 @@ def _explain(code: int, state: RunState, log_path: Path, *, stopped: bool) -> No
     killed = code in (-signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL, 130, 143)
     if stopped or killed or (state.planned and not state.messages):
         raise InterruptedRunError(f"the run was stopped after {state.done.total()} jobs; run it again to go on")
-    lines = log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    text = log_path.read_text(encoding="utf-8", errors="replace")
+    if found := explain(text):
+        raise NotUsableError([found])
+    lines = text.strip().splitlines()
     if state.planned:
         told = f"Snakemake ended with an error after {state.done.total()} jobs (whole log: {log_path})"
         raise EnvironmentUnusableError(f"{told}:\n    {lines[-1] if lines else state.messages[-1]}")

@@ -33,6 +33,8 @@ class RunResult:
         Wall time.
     plan
         What was planned for a cluster, for people; None elsewhere.
+    environment
+        Where the tools ran, in one line.
     """
 
     jobs: int
@@ -42,6 +44,7 @@ class RunResult:
     compiled: list[str] = field(default_factory=list)
     seconds: float = 0.0
     plan: str | None = None
+    environment: str = ""
 
     @property
     def exit_code(self) -> int:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from snakescope import layout
 from snakescope.cluster.plan import RunPlan
 from snakescope.cluster.plan_text import plan_text
 from snakescope.cluster.site import Grain, Site, read_site
+from snakescope.environments.check import said
 from snakescope.errors import problem
 from snakescope.record import reason
+from snakescope.runner.deployment import Deployment, check_deployment, deployment_arguments, deployment_methods
 from snakescope.runner.folder import Study, compile_study, lint
 from snakescope.runner.follow import follow
 from snakescope.runner.lock import RunLock, run_lock, snakemake_locks
@@ -19,6 +22,7 @@ from snakescope.runner.on_cluster import Wanted, plan_for, rows_of_failures, row
 from snakescope.runner.outcome import Failure, RunResult
 from snakescope.runner.progress import RunState, display_for
 from snakescope.samples import Sheet, write_sheet
+from snakescope.workflow import Plan
 
 # Executors of Snakemake for which we plan jobs; for any other, each row and step is a job of Snakemake's.
 PLANNED = ("snakescope",)
@@ -28,6 +32,7 @@ def run(
     study: Study,
     *,
     profile: str = "local",
+    sdm: Deployment | None = None,
     cores: int | None = None,
     first: int | None = None,
     only: Sequence[str] = (),
@@ -46,6 +51,9 @@ def run(
         The study folder.
     profile
         Name of a folder under ``profiles/``.
+    sdm
+        Where the tools run: in Apptainer images, in conda environments, or (none) as this machine has them. By default
+        what the profile says.
     cores
         Cores to use on this machine; by default what the profile says.
     first, only
@@ -70,7 +78,8 @@ def run(
     InputError
         If something is wrong with the pipeline, the sheet or the folder; nothing has been run then.
     EnvironmentUnusableError
-        If Snakemake itself failed, or the cluster cannot be used.
+        If tools cannot run where they are to, with every reason and before anything has run; if the cluster cannot be
+        used; or if Snakemake itself failed.
     """
     pipeline, sheet = lint(study)
     site = read_site(study.root, profile)
@@ -81,26 +90,32 @@ def run(
         started = time.monotonic()
         compiled = [stale.path for stale in compile_study(study)]
         samples = _written(study, sheet, rows)
+        methods = deployment_methods(study.root / "profiles" / profile, sdm, extra)
+        tools = Plan.read(study.config.pipeline, study.config.samples, study.root, methods=methods)
+        extra = [*deployment_arguments(sdm), *extra]
+        wanted = Wanted(samples, grain, retry_failed, quiet, extra)
+        if planned and (plan or dry_run):
+            made = plan_for(study, site, wanted)
+            return RunResult(0, made.pending, compiled=compiled, plan=plan_text(made))
+        if not dry_run:
+            check_deployment(tools, quiet=quiet)
+        _release_after_crash(study.root, lock)
         if planned:
-            wanted = Wanted(samples, grain, retry_failed, quiet, extra)
-            if plan or dry_run:
-                made = plan_for(study, site, wanted)
-                return RunResult(0, made.pending, compiled=compiled, plan=plan_text(made))
-            _release_after_crash(study.root, lock)
             made, state = run_on_cluster(study, site, wanted, lock)
-            return _cluster_result(study, made, state, compiled, time.monotonic() - started)
+            result = _cluster_result(study, made, state, compiled, time.monotonic() - started)
+            return replace(result, environment=said(tools))
         if retry_failed:
             rows = rows_to_run(rows, rows_of_failures(study, samples))
             if not rows.rows:
                 return RunResult(0, 0, compiled=compiled)
             samples = _written(study, sheet, rows)
-        _release_after_crash(study.root, lock)
         arguments = ["--profile", f"profiles/{profile}", "--config", f"samples={samples}"]
         arguments += ["--cores", str(cores)] if cores else []
         arguments += ["--dry-run"] if dry_run else []
         display = display_for([layout.STAGE_RULE, *pipeline.steps], quiet=quiet or dry_run)
         state = follow(study.root, [*arguments, *extra], lock, display)
-        return _result(study, state, compiled, time.monotonic() - started, dry_run=dry_run)
+        result = _result(study, state, compiled, time.monotonic() - started, dry_run=dry_run)
+        return replace(result, environment=said(tools))
 
 
 def _check_options(site: Site, *, planned: bool, cores: int | None, grain: Grain | None, plan: bool) -> None:

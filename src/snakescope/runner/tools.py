@@ -17,6 +17,7 @@ from typing import Any, Literal
 from snakescope import layout
 from snakescope.check import check_rows
 from snakescope.compiler import Lookup, Places, build_rule, facts_text, plan, step_facts
+from snakescope.environments.check import require_host
 from snakescope.errors import InputError, Problem, SnakescopeError, problem
 from snakescope.images import read_headers
 from snakescope.pipeline import FileWire, Pipeline, PipelineSpec, SheetWire, Step, StepSpec, Wire, check_params
@@ -29,6 +30,7 @@ from snakescope.tool.spec import IMAGE_TYPES
 from snakescope.workflow import Plan
 
 UNIT = "image"
+RESOURCES = {"mem_mb": "mem_mb", "runtime": "runtime_min"}
 _FLAGS = {
     "voxel_size_um": ("--voxel-size-um", "0.3,0.1,0.1 (z,y,x)"),
     "time_step_s": ("--time-step-s", "1.5"),
@@ -108,6 +110,8 @@ def run_tool(
     ------
     InputError
         If the inputs or parameters do not fit the tool.
+    NotUsableError
+        If the program, or a model that it needs, is not on this machine.
     ToolFailedError
         If the program failed.
     """
@@ -267,16 +271,15 @@ def _execute(pipeline: Pipeline, sheet: Sheet, out: Path, threads: int) -> ToolR
     with tempfile.TemporaryDirectory(prefix="snakescope-") as folder:
         facts = Path(folder, "facts.json")
         facts.write_text(facts_text(step_facts(pipeline, step)), encoding="utf-8")
-        rule = build_rule(pipeline, step, Places(Path.cwd(), str(layout.assets() / layout.JOB_SH), str(facts)))
+        rule = build_rule(pipeline, step, _places(step, facts))
         looked_up = Plan(plan(pipeline, [rule]), sheet)
+        require_host(looked_up)
+
+        def look_up(item: Lookup) -> Any:
+            return getattr(looked_up, item.method)(*item.arguments, *([unit] if item.tracked else []))
 
         def values(raw: Mapping[str, Any]) -> _Namespace:
-            return _Namespace(
-                {
-                    name: getattr(looked_up, item.method)(*item.arguments, unit) if isinstance(item, Lookup) else item
-                    for name, item in raw.items()
-                }
-            )
+            return _Namespace({name: look_up(item) if isinstance(item, Lookup) else item for name, item in raw.items()})
 
         names = {
             "input": values(rule.inputs),
@@ -285,6 +288,7 @@ def _execute(pipeline: Pipeline, sheet: Sheet, out: Path, threads: int) -> ToolR
             "wildcards": _Namespace({step.wildcard: unit}),
             "log": str(log),
             "threads": threads,
+            "resources": _resources(looked_up, step.name, unit),
         }
         script = "\n".join(_ShellFormatter().format(call, **names) for call in rule.calls)
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -296,6 +300,17 @@ def _execute(pipeline: Pipeline, sheet: Sheet, out: Path, threads: int) -> ToolR
         told = f"{step.name}: {reason(log).removeprefix('error: ')}\n    Whole log: {log}"
         raise ToolFailedError(told, done.returncode)
     return ToolRun(outputs, record, log)
+
+
+def _places(step: Step, facts: Path) -> Places:
+    macro = str(step.tool.folder / step.tool.spec.macro) if step.tool.spec.macro else None
+    return Places(Path.cwd(), str(layout.assets() / layout.JOB_SH), str(facts), macro)
+
+
+def _resources(looked_up: Plan, step: str, unit: str) -> _Namespace:
+    """What a job of a run would be granted at its first attempt."""
+    granted = {name: looked_up.resource(step, key, unit, 1) for name, key in RESOURCES.items()}
+    return _Namespace({"tmpdir": tempfile.gettempdir(), **granted})
 
 
 def _make_folder(out: Path) -> None:

@@ -6,6 +6,7 @@ Knows where a descriptor and its program lie; knows nothing of pipelines.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 from snakescope.errors import InputError, Problem, problem
 from snakescope.tool.base import near_miss, parse, read_yaml
 from snakescope.tool.spec import ToolSpec
+
+SCRIPT_PARAMETER = re.compile(r"^\s*(?://\s*@|#@)\s*[A-Za-z]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,15 @@ class Tool:
         Digest of ``tool.yaml`` as read.
     script_sha256
         Digest of the tool's own program when that lies beside ``tool.yaml``; None when it lies elsewhere.
+    macro
+        Text of the macro that the tool runs; None for any other program.
     """
 
     spec: ToolSpec
     folder: Path
     sha256: str
     script_sha256: str | None = None
+    macro: str | None = None
 
     @property
     def cases(self) -> list[Path]:
@@ -54,9 +60,24 @@ def read_tool(folder: Path) -> Tool:
     spec = parse(ToolSpec, read_yaml(path), path)
     if spec.id != folder.name:
         raise problem(f"{path}: id", f"found {spec.id!r}; expected the name of its folder, {folder.name!r}")
-    script = folder / spec.script if spec.script else None
+    own = spec.script or spec.macro
+    script = folder / own if own else None
     script_sha256 = _sha256(script) if script and script.is_file() else None
-    return Tool(spec, folder, _sha256(path), script_sha256)
+    macro = _read_macro(folder / spec.macro, spec) if spec.macro else None
+    return Tool(spec, folder, _sha256(path), script_sha256, macro)
+
+
+def _read_macro(path: Path, spec: ToolSpec) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise problem(path, f"the macro cannot be read ({reason})") from error
+    if bool(SCRIPT_PARAMETER.search(text)) != (spec.argument_style == "script"):
+        found = "has script parameters (#@)" if spec.argument_style != "script" else "has no script parameters (#@)"
+        where = f"{path.parent / 'tool.yaml'}: argument_style"
+        raise problem(where, f"found {spec.argument_style!r}; the macro {path.name} {found}")
+    return text
 
 
 def _sha256(path: Path) -> str:

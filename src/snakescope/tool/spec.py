@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from snakescope.tool.base import SAFE_NAME, Fault, FaultsError, Model, near_miss, short
 from snakescope.tool.expressions import FUNCTIONS, ExpressionError, compile_expression, names_in
 from snakescope.tool.geometry import ITEMSIZE, Geometry, axes_choices
+from snakescope.tool.image_names import unfit_image
 from snakescope.tool.prose import mistakes
 
 Name = Annotated[str, StringConstraints(pattern=SAFE_NAME, max_length=40)]
@@ -46,7 +47,7 @@ UNFIT_FOR_RULES = frozenset(
 # What a compiled rule or an expression already means by a name.
 RESERVED = UNFIT_FOR_RULES | frozenset(
     {"record", "threads", "log", "out", "python", "script", "row", "sample", "plan", "wildcards", "program", "samples"}
-    | {"inputs", "rows", "attempt", "scene", "t_index", *GEOMETRY, *FUNCTIONS}
+    | {"environment", "inputs", "rows", "attempt", "scene", "t_index", *GEOMETRY, *FUNCTIONS}
 )
 
 
@@ -84,6 +85,9 @@ class Program(Model):
     """Name of the program or package."""
     version: str
     """Version the wrapper was written and tested for."""
+    observe: list[str] = []
+    """Command that prints the version of the program as it is where the job runs; it is run in every job, and the first
+    line with a digit in it goes into the record. Empty = not observed, unless the program tells it by itself."""
 
 
 class Edam(Model):
@@ -281,11 +285,82 @@ def unfit_text(text: str) -> str | None:
     return f"found the control character {bad[0]!r}; expected one line of text" if bad else None
 
 
+def _is_image(text: str) -> str:
+    message = unfit_image(text)
+    if message:
+        raise ValueError(message)
+    return text
+
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# Variables that decide how a job itself runs.
+_TAKEN_VARIABLES = frozenset({"PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "IFS", "ENV", "BASH_ENV"})
+
+
+class ModelFile(Model):
+    """A file that the program needs beside its code, such as the weights of a network."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+    """Name of the model."""
+    path: str | None = None
+    """Where it lies, relative to the study; by default ``models/<tool>/<name>``."""
+    url: Annotated[str, StringConstraints(pattern=r"^(https?|ftp|doi|irods)://?\S+$")] | None = None
+    """Where people get it; nothing is fetched by itself."""
+    sha256: Sha256
+    """Digest of the file, checked before a run."""
+    licence: str
+    """SPDX identifier of the model's licence, or its name."""
+    env: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$", max_length=60)]
+    """Variable in which the program is told the path."""
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        faults: list[Fault] = []
+        if self.path is None and self.url is None:
+            faults.append(("", "has neither path nor url; expected where it lies or where people get it", None))
+        if self.path is not None and (not self.path or unfit_text(self.path)):
+            faults.append(("path", unfit_text(self.path) or "found an empty path; expected a file name", None))
+        if self.env in _TAKEN_VARIABLES:
+            faults.append(("env", f"the variable {self.env} is taken", "Use one of the program's own."))
+        if faults:
+            raise FaultsError(faults)
+        return self
+
+
+ProgramName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
+
+
 class Environment(Model):
-    """Where the program runs when Snakemake deploys software; otherwise, where snakescope itself runs."""
+    """Where the program runs when Snakemake deploys software; otherwise, on the machine itself."""
 
     conda: Annotated[str, StringConstraints(pattern=r"^envs/[A-Za-z0-9_-]+\.yaml$")] | None = None
-    """Conda environment file under ``envs/``."""
+    """Conda environment file under ``envs/``; a ``.linux-64.pin.txt`` beside it is used instead where it is there."""
+    container: Annotated[str, AfterValidator(_is_image)] | None = None
+    """Apptainer image: ``docker://`` or ``oras://`` with ``@sha256:`` and its digest, or the path of a .sif file or
+    image folder relative to the study. A site may name its own in ``config/images.yaml``."""
+    apptainer_def: Annotated[str, StringConstraints(pattern=r"^envs/[A-Za-z0-9_-]+\.def$")] | None = None
+    """Apptainer definition that the image is built from."""
+    gpu: bool = False
+    """Whether the program uses a GPU: its image is then started with ``--nv``."""
+    writable_home: bool = False
+    """Whether the program writes to its home folder: each job then has an empty one of its own."""
+    models: list[ModelFile] = []
+    """Files that the program needs beside its code."""
+    programs: list[ProgramName] = []
+    """Programs that must be on the PATH; by default the first word of the command. They also say how a macro is
+    started: by the one that is none of ``xvfb-run``, ``xauth``, ``timeout`` and ``java``. ``imagej`` stands for
+    ``ij.jar`` (in ``/usr/share/java``, or what ``IMAGEJ_JAR`` says), which needs a display and so ``xvfb-run``."""
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Self:
+        faults: list[Fault] = []
+        for key in ("name", "env"):
+            values = [getattr(model, key) for model in self.models]
+            twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
+            faults += [("models", f"the {key} {value!r} stands twice", None) for value in twice]
+        if faults:
+            raise FaultsError(faults)
+        return self
 
 
 class Resources(Model):
@@ -327,6 +402,11 @@ class Rembi(Model):
 
 
 Argument = str | int | float | list[str | int | float]
+ArgumentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=80)]
+ArgumentStyle = Literal["list", "script", ",", ";", "|", "#"]
+# How a macro is started where `environment.programs` does not say it.
+IMAGEJ = ("xvfb-run", "xauth", "timeout", "java", "imagej")
+FIJI = ("timeout", "ImageJ-linux64")
 
 
 class ToolSpec(Model):
@@ -369,6 +449,15 @@ class ToolSpec(Model):
     ``{python}``. A nested list is left out when a value in it is not given."""
     script: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+\.py$")] | None = None
     """A Python program beside this file or in ``scripts/``, called with one flag a port and parameter."""
+    macro: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\.ijm$", max_length=80)] | None = None
+    """An ImageJ macro beside this file, run without a window, for as long as ``resources.runtime_min`` says."""
+    arguments: dict[ArgumentName, str | int | float] = {}
+    """What the macro is told, by the names that it knows, as in a command; what has no value is left out. By default
+    every input, its facts as ``PORT_FACT``, every parameter, and every output as ``out_PORT``. ``{version}`` is a file
+    into which the macro may write the version of ImageJ, for the record."""
+    argument_style: ArgumentStyle = "list"
+    """How the macro reads it: ``list`` for ``List.setList(getArgument())``, ``script`` for script parameters (``#@``,
+    Fiji only), or the sign between values, for ``split(getArgument(), ",")``, in the order of `arguments`."""
     environment: Environment = Environment()
     """Where the program runs."""
     resources: Resources = Resources()
@@ -383,6 +472,40 @@ class ToolSpec(Model):
         """The input that plain ``voxels``, ``shape``, ... speak of: the first image, else the first input."""
         images = (name for name, port in self.inputs.items() if port.type in IMAGE_TYPES)
         return next(images, next(iter(self.inputs), None))
+
+    @property
+    def programs(self) -> list[str]:
+        """Programs that must be on the PATH where the tool runs: those declared, else what it starts with."""
+        if self.macro and not self.environment.programs:
+            return list(FIJI if self.argument_style == "script" else IMAGEJ)
+        first = str(self.command[0]) if self.command else "python"
+        plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", first)
+        return self.environment.programs or (["python"] if first == "{python}" else [first] if plain else [])
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What a macro is told, by name: `arguments`, or everything there is."""
+        if self.arguments:
+            return {name: str(text) for name, text in self.arguments.items()}
+        facts = [(port, fact) for port, spec in self.inputs.items() for fact in spec.facts]
+        return {
+            **{port: f"{{in.{port}}}" for port in self.inputs},
+            **{f"{port}_{fact}": f"{{in.{port}.{fact}}}" for port, fact in facts},
+            **{name: f"{{param.{name}}}" for name in self.params},
+            **{f"out_{port}": f"{{out.{port}}}" for port in self.outputs},
+            "version": "{version}",
+        }
+
+    @property
+    def starter(self) -> str:
+        """The program that runs a macro: ``imagej`` for ``ij.jar``, else Fiji by the name it has."""
+        around = {"xvfb-run", "xauth", "timeout", "java"}
+        return next((name for name in self.programs if name not in around), "imagej")
+
+    @property
+    def model_paths(self) -> dict[str, str]:
+        """Where each of the models lies, relative to the study, by its name."""
+        return {model.name: model.path or f"models/{self.id}/{model.name}" for model in self.environment.models}
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -413,21 +536,48 @@ class ToolSpec(Model):
         return facts | {f"out_{port}" for port in self.outputs}
 
     def _bad_execution(self) -> Iterator[Fault]:
-        if (self.command is None) == (self.script is None):
-            yield "", "expected exactly one of `command` and `script`", None
+        if [self.command, self.script, self.macro].count(None) != 2:
+            yield "", "expected exactly one of `command`, `script` and `macro`", None
         if self.command is not None and not self.command:
             yield "command", "found an empty list; expected the program and its arguments", None
-        for word in _words(self.command or []):
-            messages = [self._bad_placeholder(name) for name in placeholders(word)]
-            if set("{}") & set(re.sub(r"\{[^{}]*\}", "", _without_plain_braces(word))):
-                messages.append(f"found a single brace in {short(word)}; expected a pair, or a doubled one for itself")
-            yield from (("command", message, None) for message in [*messages, unfit_text(word)] if message)
+        for word in self.tool.observe:
+            if message := unfit_text(word):
+                yield "tool.observe", message, None
+        yield from (("command", message, None) for word in _words(self.command or []) for message in self._bad(word))
+        yield from self._bad_macro() if self.macro else self._bad_arguments()
+
+    def _bad(self, word: str) -> Iterator[str]:
+        """What is wrong with one word of a command, or with what a macro is told."""
+        messages = [self._bad_placeholder(name) for name in placeholders(word)]
+        if set("{}") & set(re.sub(r"\{[^{}]*\}", "", _without_plain_braces(word))):
+            messages.append(f"found a single brace in {short(word)}; expected a pair, or a doubled one for itself")
+        yield from filter(None, [*messages, unfit_text(word)])
+
+    def _bad_macro(self) -> Iterator[Fault]:
+        for name, text in self.told.items():
+            yield from ((f"arguments.{name}", message, None) for message in self._bad(text))
+        for name, port in self.inputs.items():
+            if port.many:
+                yield (
+                    f"inputs.{name}.many",
+                    "a macro is told of one file",
+                    "Let a step before it put the files together.",
+                )
+        if self.argument_style == "script" and self.starter == "imagej":
+            message = "script parameters (#@) are understood by Fiji only"
+            yield "environment.programs", message, f"Name its program: {', '.join(FIJI)}."
+        if self.starter == "imagej" and "xvfb-run" not in self.programs:
+            yield "environment.programs", "ImageJ needs a display", f"Give it one: {', '.join(IMAGEJ)}."
+
+    def _bad_arguments(self) -> Iterator[Fault]:
+        for key in sorted({"arguments", "argument_style"} & self.model_fields_set):
+            yield key, "has no meaning without a macro", "Remove it, or name the `macro`."
 
     def _bad_placeholder(self, placeholder: str) -> str | None:
         kind, _, name = placeholder.partition(".")
         name, _, fact = name.partition(".")
         known: dict[str, Any] = {"in": self.inputs, "out": self.outputs, "param": self.params}
-        if placeholder in ("threads", "python"):
+        if placeholder in ("threads", "python") or (placeholder == "version" and self.macro):
             return None
         if kind not in known or not name:
             return f"found {{{placeholder}}}; expected in.PORT, out.PORT, param.NAME, threads or python in the braces"

@@ -56,6 +56,9 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 
 
+MODEL = {"name": "net.pt", "path": "models/net.pt", "sha256": "a" * 64, "licence": "MIT", "env": "NET"}
+
+
 def changed(**keys: Any) -> dict[str, Any]:
     """The good descriptor with some keys set; `a__b=1` sets key b of a, `None` as `...` removes."""
     data = copy.deepcopy(GOOD)
@@ -134,8 +137,8 @@ def test_the_shipped_descriptors_are_sound() -> None:
         ({"inputs__out_image": {"type": "file", "description": "d"}}, "inputs.out_image: the compiled rule uses the name 'out_image' itself.\n    Call it otherwise."),
         ({"one_of": [["points", "lables"]]}, "one_of: there is no input 'lables'.\n    Did you mean 'labels'?"),
         ({"one_of": [["points", "image"]]}, "one_of: the input 'image' must be `optional: true`."),
-        ({"command": ...}, "expected exactly one of `command` and `script`."),
-        ({"script": "blur.py"}, "expected exactly one of `command` and `script`."),
+        ({"command": ...}, "expected exactly one of `command`, `script` and `macro`."),
+        ({"script": "blur.py"}, "expected exactly one of `command`, `script` and `macro`."),
         ({"script": "../blur.py"}, r"script: found '../blur.py'; expected text of the form ^[A-Za-z0-9_]+\.py$."),
         ({"command": []}, "command: found an empty list; expected the program and its arguments."),
         ({"command": "blur {in.image}"}, "command: found 'blur {in.image}'; expected a list."),
@@ -169,6 +172,14 @@ def test_the_shipped_descriptors_are_sound() -> None:
         ({"rembi__kind": "annotation"}, "rembi.annotation_type: is missing; kind is annotation.\n    There are: class_labels, bounding_boxes, counts, derived_annotations, geometrical_annotations, graphs, point_annotations, segmentation_mask, tracks, weak_annotations, other."),
         ({"rembi__annotation_type": "tracks"}, "rembi.annotation_type: has no meaning for kind analysis.\n    Remove it, or set the kind."),
         ({"environment": {"cnda": "x"}}, "environment.cnda: unknown key.\n    Did you mean 'conda'?"),
+        ({"environment": {"container": "a b.sif"}}, "environment.container: found 'a b.sif'; expected a path of plain letters, digits and ._/+=- only, or docker:// or oras://."),
+        ({"environment": {"container": "docker://x@sha256:12"}}, "environment.container: found 'docker://x@sha256:12'; expected docker://NAME@sha256:DIGEST or oras://NAME@sha256:DIGEST."),
+        ({"environment": {"programs": ["a/b"]}}, "environment.programs.0: found 'a/b'; expected text of the form ^[A-Za-z0-9][A-Za-z0-9._+-]*$."),
+        ({"environment": {"models": [MODEL | {"url": None, "path": None}]}}, "environment.models.0: has neither path nor url; expected where it lies or where people get it."),
+        ({"environment": {"models": [MODEL | {"env": "PATH"}]}}, "environment.models.0.env: the variable PATH is taken.\n    Use one of the program's own."),
+        ({"environment": {"models": [MODEL | {"sha256": "12"}]}}, "environment.models.0.sha256: found '12'; expected text of the form ^[0-9a-f]{64}$."),
+        ({"environment": {"models": [MODEL, MODEL | {"name": "other"}]}}, "environment.models: the env 'NET' stands twice."),
+        ({"tool__observe": ["gm", "a\nb"]}, "tool.observe: found the control character '\\n'; expected one line of text."),
     ],
 )  # fmt: skip
 def test_one_mistake_is_one_problem_with_its_key(keys: dict[str, Any], message: str) -> None:
@@ -442,3 +453,24 @@ def test_any_value_is_taken_or_refused_in_one_short_line(value: Any, kind: Calla
         assert message.startswith("found ")
         assert "; expected " in message
         assert len(message) < 250
+
+
+@pytest.mark.parametrize(
+    ("keys", "programs"),
+    [
+        ({"command": ..., "script": "x.py"}, ["python"]),
+        ({"command": ["gm", "convert"]}, ["gm"]),
+        ({"command": ["{python}", "-m", "x"]}, ["python"]),
+        ({"command": ["/opt/x/gm"]}, []),
+        ({"command": ["{param.method}"]}, []),
+        ({"environment": {"programs": ["xvfb-run", "java"]}}, ["xvfb-run", "java"]),
+    ],
+)
+def test_programs_are_those_declared_or_the_first_word(keys: dict[str, Any], programs: list[str]) -> None:
+    assert parse(ToolSpec, changed(**keys), "t").programs == programs
+
+
+def test_a_model_without_a_path_lies_where_models_of_the_tool_lie() -> None:
+    given = {"models": [MODEL | {"path": None, "url": "https://models.example/net"}]}
+    spec = parse(ToolSpec, changed(environment=given), "t")
+    assert spec.model_paths == {"net.pt": f"models/{spec.id}/net.pt"}

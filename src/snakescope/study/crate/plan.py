@@ -20,7 +20,7 @@ from snakescope.study.crate.graph import Graph, one_or_many, refs
 from snakescope.study.crate.words import local_id, media_type, path_id, short_digest
 from snakescope.study.inventory import Inventory, StudyFile
 
-_CONDA = re.compile(r'^    conda:\s*"(?:\.\./)*([^"]+)"', re.MULTILINE)
+_CONDA = re.compile(r'^    conda:\s*(?:None if .* else )?"(?:\.\./)*([^"]+)"', re.MULTILINE)
 _SPDX_ID = re.compile(r"[A-Za-z0-9.+-]+")
 
 

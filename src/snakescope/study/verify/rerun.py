@@ -409,8 +409,10 @@ def _programs(root: Path, argv: Sequence[str], record: JobRecord) -> Iterator[st
     Raises
     ------
     NotHereError
-        If the script is not the one that ran.
+        If the script is not the one that ran, or the job ran an ImageJ macro, which is told whole paths.
     """
+    if any(word.endswith(".ijm") for word in argv):
+        raise NotHereError("it ran an ImageJ macro, which only a run of the pipeline repeats")
     outputs = {item.path for item in record.outputs}
     expected = record.compiled.get("tool", {}).get("script_sha256")
     script = next((word for word in argv[1:2] if argv[0] == "python" and word.endswith(".py")), None)

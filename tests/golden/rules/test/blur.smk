@@ -14,8 +14,13 @@ rule blur:
         "logs/{sample}/blur.log",
     benchmark:
         "benchmarks/{sample}/blur.tsv"
+    conda:
+        None if plan.mode == "apptainer" else "../../envs/blur.yaml"
+    container:
+        plan.image("blur")
     threads: 4
     resources:
+        **plan.shell("blur"),
         mem_mb=lambda wildcards, attempt: plan.resource(
             "blur", "mem_mb", wildcards.sample, attempt
         ),
@@ -37,12 +42,14 @@ rule blur:
         psf=lambda wildcards: plan.inputs("blur", "psf", wildcards.sample),
         psf_key=lambda wildcards: plan.shared_key("blur", "psf", wildcards.sample),
         image_facts=lambda wildcards: plan.facts("blur", "image", wildcards.sample),
+        environment=lambda wildcards, output: plan.environment("blur"),
     message:
         'blur {wildcards.sample}: Blur {{fast}} "x"'
     shell:
         """
         . workflow/job.sh
         job_begin blur {wildcards.sample:q} {output.record:q} {log:q} rules/test/blur.json
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_source image {params.image_known:q} -- {params.image:q}
         job_shared psf {params.psf_key:q} {params.psf:q}
         job_row sigma_um {params.sigma_um:q}

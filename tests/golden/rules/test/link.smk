@@ -12,8 +12,11 @@ rule link:
         "logs/{series_c}/link.log",
     benchmark:
         "benchmarks/{series_c}/link.tsv"
+    container:
+        plan.image("link")
     threads: 1
     resources:
+        **plan.shell("link"),
         mem_mb=lambda wildcards, attempt: plan.resource(
             "link", "mem_mb", wildcards.series_c, attempt
         ),
@@ -25,14 +28,19 @@ rule link:
         points_t_index=lambda wildcards: plan.fact(
             "link", "points", "t_index", wildcards.series_c
         ),
+        environment=lambda wildcards, output: plan.environment("link"),
     message:
         "link {wildcards.series_c}: Link"
     shell:
         """
         . workflow/job.sh
         job_begin link {wildcards.series_c:q} {output.record:q} {log:q} rules/test/link.json
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_samples {params.samples:q}
         job_upstream points points {input.points:q}
         job_output tracks {output.tracks:q}
+        job_home
+        job_model NET 'models/my {{net}}.pt' aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+        job_version link '--version {{x}}'
         job_run link {input.points:q} --t {params.points_t_index:q} "$out_tracks"
         """

@@ -13,8 +13,11 @@ rule spot:
         "logs/{sample}/spot.log",
     benchmark:
         "benchmarks/{sample}/spot.tsv"
+    container:
+        plan.image("spot")
     threads: 1
     resources:
+        **plan.shell("spot"),
         mem_mb=lambda wildcards, attempt: plan.resource(
             "spot", "mem_mb", wildcards.sample, attempt
         ),
@@ -27,12 +30,14 @@ rule spot:
         tag="",
         optional_0=lambda wildcards: plan.optional_words("spot", 0, wildcards.sample),
         optional_1=lambda wildcards: plan.optional_words("spot", 1, wildcards.sample),
+        environment=lambda wildcards, output: plan.environment("spot"),
     message:
         "spot {wildcards.sample}: Spot"
     shell:
         """
         . workflow/job.sh
         job_begin spot {wildcards.sample:q} {output.record:q} {log:q} rules/test/spot.json
+        job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_upstream image image {input.image:q}
         job_output points {output.points:q}
         job_output report {output.report:q}
