@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -33,6 +34,7 @@ from publish_helpers import (
 from snakescope.errors import EnvironmentUnusableError, InputError
 from snakescope.publish.publish import PublishReport
 from snakescope.zone import store
+from snakescope.zone.address import Address
 
 # A connection that is lost at its login is left unclosed by the client.
 pytestmark = [pytest.mark.irods, pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
@@ -129,7 +131,7 @@ def test_a_server_that_is_restarted_loses_nothing(
     for index in range(TIMES):
         collection = begin(zone, export, index, again=again)
         with (
-            restarted_at_a_write(zone, chance.randrange(12), monkeypatch, crash=crash),
+            restarted_at_a_write(zone, chance.randrange(6 if again else 12), monkeypatch, crash=crash),
             contextlib.suppress(EnvironmentUnusableError),
         ):
             publish(zone, export, collection)
@@ -144,11 +146,10 @@ def test_a_server_that_is_restarted_loses_nothing(
 @contextlib.contextmanager
 def restarted_at_a_write(zone: Zone, number: int, monkeypatch: pytest.MonkeyPatch, *, crash: bool) -> Iterator[None]:
     """Restart the server, aside, while the bytes of that many objects are on their way."""
-    send, count, threads = store._send, [0], list[threading.Thread]()
+    send, count, threads = store._send, itertools.count(), list[threading.Thread]()
 
     def sent(raw: Any, block: bytes) -> None:
-        count[0] += 1
-        if count[0] == number + 1:
+        if next(count) == number:
             threads.append(threading.Thread(target=zone.restart, kwargs={"crash": crash}))
             threads[0].start()
         send(raw, block)
@@ -164,7 +165,7 @@ def unlock(zone: Zone, report: PublishReport) -> None:
     """What an administrator does with objects that a crash has left locked."""
     assert {item.message.partition(":")[0] for item in report.failed} == {"is locked"}
     for item in report.failed:
-        zone.set_replica(item.where.removeprefix("irods://"), status="0")
+        zone.set_replica(Address.parse(item.where).path, status="0")
 
 
 @pytest.mark.soak

@@ -467,7 +467,7 @@ def test_a_missing_obo_file_and_a_folder_are_one_clear_error_each(tmp_path: Path
         load(tmp_path)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_damaged_obo_file_is_read_or_refused_but_never_breaks(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
