@@ -473,7 +473,9 @@ def test_a_job_that_is_killed_at_any_moment_loses_nothing(shard_study: Make, see
     done = study.outer()
     assert done.returncode == 0, done.stderr
     assert study.results() == whole.results()
-    assert study.files() == whole.files()
+    # a tool that outlives the Snakemake that measures it leaves all but the measure
+    assert {path for path in whole.files() - study.files() if not path.startswith("benchmarks/")} == set()
+    assert study.files() <= whole.files()
     assert study.done("s1", "0001")["done"] == 8
 
 
