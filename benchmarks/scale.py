@@ -7,7 +7,8 @@ Snakemake. It is run for few rows; its cost a row only grows with more, so the r
 
 CPU seconds are user and system time of the head with all that it started (getrusage) and of all jobs (TotalCPU of
 their steps, as sacct sums it up from the kernel's account of ended processes). Slurm's own daemons are in neither. The
-tools declare 12 s each, so that shards of 50 rows "last" the 20 minutes that the planner aims at on two cores.
+tools declare a minute each, the least there is, and the planner is told to aim at jobs of as many minutes as
+`--rows-a-job` rows would take: 100 rows are what fills 20 minutes on two cores if a step takes 6 s.
 
     engine   CPU seconds and wall seconds a row, by rows
     files    files and folders that a run leaves in the study, and operations on metadata there, a row: everything that
@@ -44,6 +45,7 @@ from snakescope.runner.folder import init
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from slurm_site import SlurmSite, wait_until, why_not
 
+CPUS = 2
 STEPS = ("one", "two", "three", "four")
 SCRIPT = 'cat "$1" >"$2"; echo "$3" >>"$2"'
 PLUGIN = "snakemake-executor-plugin-slurm>=2,<3"
@@ -114,7 +116,7 @@ def tool(step: str) -> dict[str, object]:
         "outputs": {"file": {"type": "file", "description": "The file.", "file": "file.txt", "format": "txt"}},
         "params": {},
         "command": ["sh", "-c", SCRIPT, step, "{in.file}", "{out.file}", step],
-        "resources": {"threads": 1, "mem_mb": 100, "runtime_min": 0.2},
+        "resources": {"threads": 1, "mem_mb": 100, "runtime_min": 1},
     }
 
 
@@ -128,7 +130,7 @@ def write_rows(folder: Path, rows: int) -> None:
     (folder / "config/samples.tsv").write_text("\n".join(lines) + "\n")
 
 
-def make_ours(folder: Path, rows: int) -> list[str]:
+def make_ours(folder: Path, rows: int, rows_a_job: int) -> list[str]:
     """A study folder with the pipeline; returns the command that runs it."""
     init(folder)
     steps = {}
@@ -142,6 +144,8 @@ def make_ours(folder: Path, rows: int) -> list[str]:
     (folder / "config/pipelines/four.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
     (folder / "config/config.yaml").write_text("pipeline: four\n")
     change_profile(folder, {"snakescope-poll-s": 1, "latency-wait": 5})
+    site = {"target_minutes": rows_a_job * len(STEPS) / CPUS, "cores_per_job": CPUS}
+    (folder / "profiles/slurm/site.yaml").write_text(yaml.safe_dump(site))
     write_rows(folder, rows)
     command = [sys.executable, "-m", "snakescope.cli"]
     subprocess.run([*command, "compile"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
@@ -250,19 +254,19 @@ def started(folder: Path, **settings: object) -> Iterator[SlurmSite]:
 # ---------------------------------------------------------------------- engine
 
 
-def show_engine(base: Path, rows: Sequence[int], plain_rows: int, python: Path | None) -> None:
-    print("\nengine: CPU and wall seconds a row, 4 steps, 3 nodes of 2 CPUs on this machine")
+def show_engine(base: Path, args: argparse.Namespace, python: Path | None) -> None:
+    print("\nengine: CPU and wall seconds a row; 4 steps, 3 nodes of 2 CPUs on this machine")
     header = ("", "rows", "Slurm jobs", "head CPU s", "jobs CPU s", "CPU s/row", "wall s", "wall s/row")
     print("{:8}{:>7}{:>12}{:>12}{:>12}{:>12}{:>10}{:>12}".format(*header))
     plain, ours = None, []
     with started(base / "site") as site:
-        if python and plain_rows:
+        if python and args.plain_rows:
             folder = base / "plain"
-            plain = run(site, folder, make_plain(folder, plain_rows, python), plain_rows)
+            plain = run(site, folder, make_plain(folder, args.plain_rows, python), args.plain_rows)
             show_cost("plain", plain)
-        for count in rows:
+        for count in args.rows:
             folder = base / f"ours-{count}"
-            ours.append(run(site, folder, make_ours(folder, count), count))
+            ours.append(run(site, folder, make_ours(folder, count, args.rows_a_job), count))
             show_cost("ours", ours[-1])
             shutil.rmtree(folder)
     show_ratios(plain, ours)
@@ -296,16 +300,17 @@ class Traces:
     operations: Counter[str]
 
 
-def show_files(base: Path, ours_rows: int, plain_rows: int, python: Path | None) -> None:
+def show_files(base: Path, args: argparse.Namespace, python: Path | None) -> None:
+    ours_rows, plain_rows = args.traced_rows
     print(f"\nfiles: what head and jobs do in the study folder, a row (plain: {plain_rows} rows, ours: {ours_rows})")
     found: dict[str, Traces] = {}
-    with started(base / "traced-site", NODES=1, CPUS=2) as site:
+    with started(base / "traced-site", NODES=1, CPUS=CPUS) as site:
         if python and plain_rows:
             folder = base / "traced-plain"
             found["plain"] = traced(site, folder, make_plain(folder, plain_rows, python), plain_rows)
         if ours_rows:
             folder = base / "traced-ours"
-            found["ours"] = traced(site, folder, make_ours(folder, ours_rows), ours_rows)
+            found["ours"] = traced(site, folder, make_ours(folder, ours_rows, args.rows_a_job), ours_rows)
     rows = [traces.rows for traces in found.values()]
     show_counts("files and folders that stay, a row", list(found), rows, [traces.files for traces in found.values()])
     show_counts("operations on metadata, a row", list(found), rows, [traces.operations for traces in found.values()])
@@ -395,6 +400,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=["engine", "files"], default=["engine", "files"])
     parser.add_argument("--rows", type=int, nargs="*", default=[100, 400, 1000, 5000], help="of ours")
+    parser.add_argument("--rows-a-job", type=int, default=100, help="of ours (default: %(default)s)")
     parser.add_argument("--plain-rows", type=int, default=40, help="of plain, 0: none (default: %(default)s)")
     parser.add_argument("--traced-rows", type=int, nargs=2, default=[50, 4], help="ours, plain (default: 50 4)")
     parser.add_argument("--folder", type=Path, help="where studies and site lie (default: a temporary one)")
@@ -408,9 +414,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="scale-", dir=args.folder, ignore_cleanup_errors=True) as name:
         base = Path(name).resolve()
         if "engine" in args.parts:
-            show_engine(base, args.rows, args.plain_rows, python)
+            show_engine(base, args, python)
         if "files" in args.parts:
-            show_files(base, args.traced_rows[0], args.traced_rows[1], python)
+            show_files(base, args, python)
 
 
 if __name__ == "__main__":
