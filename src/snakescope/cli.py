@@ -420,14 +420,22 @@ def _tool_test(arguments: argparse.Namespace) -> int:
     for result in api.tool_test(arguments.tools, study=arguments.study):
         results.append(result)
         if not arguments.json:
-            print(f"{'passed' if result.passed else 'FAILED'}  {result.tool}/{result.case}: {result.description}")
-            for text in result.problems:
+            status = "FAILED" if result.status == "failed" else result.status
+            print(f"{status:<6}  {result.tool}/{result.case}: {result.description}")
+            for text in [*result.problems, *result.missing]:
                 print(f"        {text}")
     if arguments.json:
-        _print_json([vars(result) | {"passed": result.passed} for result in results])
+        _print_json([vars(result) | {"passed": result.passed, "status": result.status} for result in results])
     else:
-        print(f"{sum(r.passed for r in results)} passed, {sum(not r.passed for r in results)} failed")
-    return 0 if all(result.passed for result in results) else 1
+        print(_counted([result.status for result in results]))
+    return 0 if all(result.passed for result in results) else 3 if not any(r.problems for r in results) else 1
+
+
+def _counted(statuses: Sequence[str]) -> str:
+    """How many cases passed and failed; those that could not be run are no part of either."""
+    told = f"{statuses.count('passed')} passed, {statuses.count('failed')} failed"
+    missing = statuses.count("program missing")
+    return told + (f", {missing} not run: their program is missing" if missing else "")
 
 
 def _tool_pin(arguments: argparse.Namespace) -> int:
