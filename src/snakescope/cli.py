@@ -359,6 +359,8 @@ def _add_tool(commands: Any) -> None:
     _add_json(test)
     new = _command(actions, "new", _tool_new, "start a tool that already passes its test", "snakescope tool new blur")
     new.add_argument("name")
+    told = "an ImageJ macro to make it of; what it takes and gives is read from its #@ lines or its getArgument()"
+    new.add_argument("--macro", type=Path, metavar="FILE.ijm", help=told)
     _add_study(new)
     _add_tool_environments(actions)
     _add_tool_run(actions)
@@ -451,7 +453,7 @@ def _tool_lock(arguments: argparse.Namespace) -> int:
 
 
 def _tool_new(arguments: argparse.Namespace) -> int:
-    for path in api.tool_new(arguments.name, study=arguments.study):
+    for path in api.tool_new(arguments.name, macro=arguments.macro, study=arguments.study):
         print(f"wrote {path}")
     print(f"Next: edit them, then run: snakescope tool test {arguments.name}")
     return 0
