@@ -239,11 +239,11 @@ def tool_test(tools: Sequence[str] = (), *, study: Path = HERE) -> Iterator[Case
                 yield run_case(tool, path, Path(folder))
 
 
-def tool_new(name: str, *, study: Path = HERE) -> list[Path]:
-    """Start a tool; returns the files written."""
+def tool_new(name: str, *, macro: Path | None = None, study: Path = HERE) -> list[Path]:
+    """Start a tool, of an ImageJ macro or else of a Python program; returns the files written."""
     from snakescope.runner.scaffold import new_tool
 
-    return new_tool(name, study)
+    return new_tool(name, study, macro=macro)
 
 
 def tool_pin(tools: Sequence[str], *, study: Path = HERE) -> list[Path]:

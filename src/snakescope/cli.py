@@ -372,6 +372,8 @@ def _add_tool(commands: Any) -> None:
     _add_json(test)
     new = _command(actions, "new", _tool_new, "start a tool that already passes its test", "snakescope tool new blur")
     new.add_argument("name")
+    told = "an ImageJ macro to make it of; what it takes and gives is read from its #@ lines or its getArgument()"
+    new.add_argument("--macro", type=Path, metavar="FILE.ijm", help=told)
     _add_study(new)
     _add_tool_environments(actions)
     _add_tool_run(actions)
@@ -433,14 +435,22 @@ def _tool_test(arguments: argparse.Namespace) -> int:
     for result in api.tool_test(arguments.tools, study=arguments.study):
         results.append(result)
         if not arguments.json:
-            print(f"{'passed' if result.passed else 'FAILED'}  {result.tool}/{result.case}: {result.description}")
-            for text in result.problems:
+            status = "FAILED" if result.status == "failed" else result.status
+            print(f"{status:<6}  {result.tool}/{result.case}: {result.description}")
+            for text in [*result.problems, *result.missing]:
                 print(f"        {text}")
     if arguments.json:
-        _print_json([vars(result) | {"passed": result.passed} for result in results])
+        _print_json([vars(result) | {"passed": result.passed, "status": result.status} for result in results])
     else:
-        print(f"{sum(r.passed for r in results)} passed, {sum(not r.passed for r in results)} failed")
-    return 0 if all(result.passed for result in results) else 1
+        print(_counted([result.status for result in results]))
+    return 0 if all(result.passed for result in results) else 3 if not any(r.problems for r in results) else 1
+
+
+def _counted(statuses: Sequence[str]) -> str:
+    """How many cases passed and failed; those that could not be run are no part of either."""
+    told = f"{statuses.count('passed')} passed, {statuses.count('failed')} failed"
+    missing = statuses.count("program missing")
+    return told + (f", {missing} not run: their program is missing" if missing else "")
 
 
 def _tool_pin(arguments: argparse.Namespace) -> int:
@@ -456,7 +466,7 @@ def _tool_lock(arguments: argparse.Namespace) -> int:
 
 
 def _tool_new(arguments: argparse.Namespace) -> int:
-    for path in api.tool_new(arguments.name, study=arguments.study):
+    for path in api.tool_new(arguments.name, macro=arguments.macro, study=arguments.study):
         print(f"wrote {path}")
     print(f"Next: edit them, then run: snakescope tool test {arguments.name}")
     return 0

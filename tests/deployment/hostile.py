@@ -31,7 +31,7 @@ TEXTS = st.lists(
 ).map("".join)
 VALUES = TEXTS.filter(bool)
 NAMES = TEXTS.map(lambda text: text.replace("/", "_").encode()[:120].decode(errors="ignore")).filter(
-    lambda name: name not in ("", ".", "..")
+    lambda name: name not in ("", ".", "..", "~")
 )
 
 T = TypeVar("T")

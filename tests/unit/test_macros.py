@@ -194,7 +194,7 @@ def read_properties(text: str) -> dict[str, str]:
         )
         found[key] = plain.encode("utf-16", "surrogatepass").decode("utf-16")
     assert text.isascii()
-    return str(found)
+    return found
 
 
 def read_script_parameters(text: str) -> dict[str, str]:
@@ -205,7 +205,7 @@ def read_script_parameters(text: str) -> dict[str, str]:
         assert match, rest[:80]
         found[match[1]] = re.sub(r"\\(.)", r"\1", match[2])
         rest = rest[match.end() :]
-    return str(found)
+    return found
 
 
 @pytest.mark.parametrize("style", ["list", "script"])

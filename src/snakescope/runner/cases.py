@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from snakescope.environments.check import NotUsableError
 from snakescope.errors import SnakescopeError, problem
 from snakescope.runner.tools import Facts, run_tool
 from snakescope.tool.base import Model, near_miss, parse, read_yaml
@@ -88,18 +89,27 @@ class Case(Model):
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What came of a case: the numbers found by check, and what was wrong."""
+    """What came of a case: the numbers found by check, and what was wrong.
+
+    `missing` says what is not on this machine, so that the case could not be run: it neither passed nor failed.
+    """
 
     tool: str
     case: str
     description: str
     found: dict[str, float]
     problems: list[str]
+    missing: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
         """Whether every number was as expected."""
-        return not self.problems
+        return not self.problems and not self.missing
+
+    @property
+    def status(self) -> Literal["passed", "failed", "program missing"]:
+        """What came of it, in a word or two."""
+        return "failed" if self.problems else "program missing" if self.missing else "passed"
 
 
 def run_case(tool: Tool, path: Path, folder: Path) -> CaseResult:
@@ -111,6 +121,8 @@ def run_case(tool: Tool, path: Path, folder: Path) -> CaseResult:
     facts = Facts(case.facts.voxel_size_um, case.facts.time_step_s, case.facts.scene, case.facts.stack_axis)
     try:
         outputs = run_tool(tool, inputs, folder / "out", params=case.params, facts=facts).outputs
+    except NotUsableError as error:
+        return CaseResult(tool.spec.id, path.stem, case.description, {}, [], [str(item) for item in error.problems])
     except SnakescopeError as error:
         return CaseResult(tool.spec.id, path.stem, case.description, {}, [str(error)])
     found: dict[str, float] = {}

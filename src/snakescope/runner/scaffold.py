@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from snakescope.errors import problem
+from snakescope.runner.macros import macro_texts
 from snakescope.tool.base import SAFE_NAME
 
 DESCRIPTOR = """\
@@ -136,7 +137,7 @@ expect:
 """
 
 
-def new_tool(name: str, study: Path = Path()) -> list[Path]:
+def new_tool(name: str, study: Path = Path(), *, macro: Path | None = None) -> list[Path]:
     """Write a new tool into ``tools/<name>/`` of a study: it is sound and passes its case as it is.
 
     Parameters
@@ -145,6 +146,8 @@ def new_tool(name: str, study: Path = Path()) -> list[Path]:
         Id of the tool: lower-case letters, digits and underscores.
     study
         Study folder.
+    macro
+        An ImageJ macro; the tool then runs it, and takes and gives what the macro itself says.
 
     Returns
     -------
@@ -153,23 +156,29 @@ def new_tool(name: str, study: Path = Path()) -> list[Path]:
     Raises
     ------
     InputError
-        If the name cannot be an id, or there is such a tool already.
+        If the name cannot be an id, there is such a tool already, or the macro does not say what it takes and gives.
     """
     if not re.fullmatch(SAFE_NAME, name) or len(name) > 40:
         raise problem(f"tool new {name!r}", "expected lower-case letters, digits and '_', beginning with a letter")
     folder = study / "tools" / name
     if folder.exists():
         raise problem(folder, "is there already", "Choose another name, or remove the folder.")
+    texts = macro_texts(name, macro) if macro else _python_texts(name)
+    try:
+        (folder / "cases").mkdir(parents=True)
+        for path, text in texts.items():
+            (folder / path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise problem(folder, f"cannot be written ({error.strerror})") from error
+    return [folder / path for path in texts]
+
+
+def _python_texts(name: str) -> dict[str, str]:
     texts = {
         "tool.yaml": DESCRIPTOR,
         f"{name}.py": PROGRAM,
         "cases/works.yaml": CASE,
         "cases/generators.py": GENERATORS,
     }
-    try:
-        (folder / "cases").mkdir(parents=True)
-        for path, text in texts.items():
-            (folder / path).write_text(text.format(name=name, title=name.replace("_", " ").capitalize()))
-    except OSError as error:
-        raise problem(folder, f"cannot be written ({error.strerror})") from error
-    return [folder / path for path in texts]
+    title = name.replace("_", " ").capitalize()
+    return {path: text.format(name=name, title=title) for path, text in texts.items()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -236,3 +236,9 @@ def short(value: object) -> str:
     """A value as it stands in a message; a long or nested one is cut."""
     text = reprlib.repr(value) if isinstance(value, dict | list) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def yaml_text(data: Mapping[str, Any]) -> str:
+    """YAML of plain values, keys in their order."""
+    text: str = yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, width=110)
+    return text
