@@ -10,14 +10,19 @@ import pytest
 from slurm_site import SlurmSite, why_not
 
 
-@pytest.fixture(scope="session")
-def slurm_site_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmSite]:
-    """A Slurm with three nodes of two CPUs; skips where it cannot be brought up, but fails where CI promises it."""
+def need_slurm() -> None:
+    """Skip where no Slurm can be brought up, but fail where CI promises it."""
     reason = why_not()
     if reason and os.environ.get("CI", "").lower() in {"1", "true"}:
         pytest.fail(f"no Slurm for the tests: {reason}; .ci/run installs what they need")
     if reason:
         pytest.skip(f"no Slurm for the tests: {reason}")
+
+
+@pytest.fixture(scope="session")
+def slurm_site_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmSite]:
+    """A Slurm with three nodes of two CPUs."""
+    need_slurm()
     site = SlurmSite(tmp_path_factory.mktemp("slurm") / "site")
     try:
         site.start(owner=os.getpid())
