@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from snakescope import layout
 from snakescope.compiler import compile_pipeline, json_text
@@ -18,7 +20,7 @@ from snakescope.environments.images import pin_file
 from snakescope.pipeline import PipelineSpec, read_pipeline
 from snakescope.runner.cases import Case
 from snakescope.runner.folder import StudyConfig
-from snakescope.tool.base import Model
+from snakescope.tool.base import Model, read_yaml
 from snakescope.tool.library import Tool, read_library
 from snakescope.tool.spec import ToolSpec
 
@@ -35,7 +37,7 @@ def generated_files(root: Path) -> dict[str, str]:
     """Text of every generated file of a source checkout by its path."""
     texts = {path: json_text(_schema(model)) for path, model in SCHEMAS.items()}
     tools = list(read_library([root / "tools"]).values())
-    texts["docs/tools.md"] = tools_page(tools)
+    texts["docs/tools.md"] = tools_page(tools, read_yaml(root / "tools/ran.yaml"))
     texts |= dict(_definitions(root, tools))
     for path in sorted((root / "config/pipelines").glob("*.yaml")):
         texts |= compile_pipeline(read_pipeline(path, [root / "tools"]), root)
@@ -64,16 +66,28 @@ def _schema(model: type[Model]) -> dict[str, object]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$comment": note, **schema}
 
 
-def tools_page(tools: Sequence[Tool]) -> str:
-    """The reference of all tools, in Markdown."""
+def tools_page(tools: Sequence[Tool], ran: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """The reference of all tools, in Markdown; `ran` says where their cases have run (``tools/ran.yaml``)."""
     lines = [f"<!-- GENERATED from tools/*/tool.yaml; do not edit. Made by: {COMMAND} -->", "", "# Tools", ""]
     lines += [f"- [{tool.spec.name}](#{tool.spec.id}): {_cell(tool.spec.description)}" for tool in tools]
     for tool in tools:
-        lines += ["", *_tool_section(tool)]
+        lines += ["", *_tool_section(tool, where_run(tool.spec.id, ran))]
     return "\n".join(lines) + "\n"
 
 
-def _tool_section(tool: Tool) -> list[str]:
+def where_run(tool: str, ran: Mapping[str, Any]) -> str:
+    """Where the cases of a tool have run, as a sentence."""
+    if tool in ran.get("never", {}):
+        return f"The cases were never run: what is wanting is {ran['never'][tool]}."
+    if tool in ran.get("by_hand", {}):
+        return f"The cases were run by hand, with {ran['by_hand'][tool]}; the automatic tests do not have it."
+    if tool in ran.get("automatic", ()):
+        image = "; in an image, as a step of a pipeline" if tool in ran.get("image", ()) else ""
+        return f"The automatic tests run the cases on the machine itself{image}."
+    return ""
+
+
+def _tool_section(tool: Tool, where: str = "") -> list[str]:
     spec = tool.spec
     lines = [
         f'<a id="{spec.id}"></a>',
@@ -95,9 +109,20 @@ def _tool_section(tool: Tool) -> list[str]:
         lines.append(f"| `{name}` | {default} | {param.unit or ''} | {_cell(param.help)}{choices} |")
     if spec.qc:
         lines += ["", f"What to look at: {_cell(spec.qc)}"]
-    lines += ["", f"Licence {spec.license}; tested by: {', '.join(path.stem for path in tool.cases)}."]
+    lines += ["", f"Licence {spec.license}; cases: {', '.join(path.stem for path in tool.cases)}."]
+    lines += [where] if where else []
+    lines += _needs(spec)
     lines += [f"Cite <https://doi.org/{doi}>." for doi in spec.citations]
     return lines
+
+
+def _needs(spec: ToolSpec) -> list[str]:
+    """What has to be there for a tool that is not of this package."""
+    if spec.script:
+        return []
+    gpu = ["an NVIDIA GPU"] if spec.environment.gpu else []
+    models = [f"the model {model.name} ({model.licence})" for model in spec.environment.models]
+    return [f"Needs {', '.join([*(f'`{name}`' for name in spec.programs), *gpu, *models])}."]
 
 
 def _cell(text: str) -> str:

@@ -218,6 +218,8 @@ class _Command:
         yield 'timeout --foreground -k 10 "$job_limit"'
         if spec.starter == "imagej":
             yield 'java -Xmx{resources.mem_mb}m -jar "${{IMAGEJ_JAR:-/usr/share/java/ij.jar}}" -batch'
+        elif "xvfb-run" in spec.programs and spec.argument_style != "script":
+            yield f"{spec.starter} --console -batch"
         else:
             yield f"{spec.starter} --headless --console {'--run' if spec.argument_style == 'script' else '-macro'}"
         yield '"$job_macro" "$job_told"'

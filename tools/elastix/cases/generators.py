@@ -43,7 +43,8 @@ def with_file(folder: Path, *, shape: list[int], shift_px: list[float]) -> Paths
     path.write_text(
         '(Registration "MultiResolutionRegistration")\n(Transform "TranslationTransform")\n'
         '(Metric "AdvancedMeanSquares")\n(Optimizer "AdaptiveStochasticGradientDescent")\n(NumberOfResolutions 2)\n'
-        '(ImageSampler "Random")\n(NumberOfSpatialSamples 3000)\n(AutomaticScalesEstimation "true")\n(MaximumNumberOfIterations 200)\n'
+        '(ImageSampler "Random")\n(NumberOfSpatialSamples 3000)\n(AutomaticScalesEstimation "true")\n'
+        "(MaximumNumberOfIterations 200)\n"
         '(FixedImagePyramid "FixedSmoothingImagePyramid")\n(MovingImagePyramid "MovingSmoothingImagePyramid")\n'
         '(Interpolator "LinearInterpolator")\n(ResampleInterpolator "FinalBSplineInterpolator")\n'
         '(Resampler "DefaultResampler")\n(ResultImageFormat "tif")\n(ResultImagePixelType "float")\n'
