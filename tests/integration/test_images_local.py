@@ -11,7 +11,9 @@ import pytest
 from deployment import Apptainer
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = sorted(path.parent.name for path in ROOT.glob("tools/*/tool.yaml"))
+PROGRAMS = sorted(
+    path.parent.name for path in ROOT.glob("tools/*/tool.yaml") if (ROOT / f"scripts/{path.parent.name}.py").is_file()
+)
 MODULES = """
 import json, sys
 import imagecodecs, laptrack, matplotlib.pyplot, scipy.ndimage, skimage.measure, snakescope, tifffile, trackpy, zarr
