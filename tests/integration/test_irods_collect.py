@@ -423,6 +423,7 @@ def test_a_sheet_survives_a_lost_connection(zone: Zone, root: str, study: Path) 
     assert (study / "config/samples.tsv").read_bytes() == before
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("seed", range(20 if os.environ.get("SNAKESCOPE_SOAK") else 5))
 def test_a_connection_lost_while_reading_headers_is_made_anew(
     zone: Zone, root: str, study: Path, seed: int, monkeypatch: pytest.MonkeyPatch

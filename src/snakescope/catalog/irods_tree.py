@@ -175,16 +175,13 @@ class _Described:
     tree: _Tree
     item: Item
     mapped: Mapped = field(init=False)
-    foreign: set[str] = field(init=False)
     facts: list[dict[str, str]] = field(default_factory=list)
     unknown: str | None = None
 
     def __post_init__(self) -> None:
         self.mapped = self.tree.mapper.columns(self.tree.avus(self.item))
         cells = dict(self.mapped.cells)
-        self.foreign = set(self.mapped.foreign)
         for above in self.tree.mapped_above(self.item.path):
-            self.foreign |= above.foreign
             for column, text in above.cells.items():
                 cells.setdefault(column, text)
         self.mapped.cells = cells
@@ -194,13 +191,14 @@ class _Described:
         """Address, as the sheet has it."""
         return str(self.tree.address.at(self.item.path))
 
-    @cached_property
-    def untold(self) -> frozenset[str]:
+    @property
+    def untold(self) -> Collection[str]:
         """Columns whose AVU is there but not taken, or cannot be sent."""
         unread = {path for path, _ in self.tree.listing.unread}
         if unread.intersection((self.item.path, *self.tree.above(self.item.path))):
-            return frozenset(self.tree.columns)
-        return frozenset(FOREIGN + column_name(name) for name in self.foreign)
+            return self.tree.columns
+        foreign = self.mapped.foreign.union(*(above.foreign for above in self.tree.mapped_above(self.item.path)))
+        return tuple(FOREIGN + column_name(name) for name in foreign)
 
     @cached_property
     def state(self) -> dict[str, str]:

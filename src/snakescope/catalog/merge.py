@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,7 +178,7 @@ def _note_sources(cells: dict[str, str], image: Image, kept: Sequence[str]) -> d
     """Write down which cells are as AVUs say."""
     taken = {name for name in image.sources if image.cells.get(name) and _agree(name, cells[name], image.cells[name])}
     if taken or kept or FROM_AVUS in cells:
-        cells[FROM_AVUS] = _JOINED_BY.join(sorted(taken.union(kept)))
+        cells[FROM_AVUS] = sys.intern(_JOINED_BY.join(sorted(taken.union(kept))))  # the same for most rows
     return cells
 
 
