@@ -185,7 +185,7 @@ class FaultStudy(TinyStudy):
             for output in json.loads(self.read(path))["outputs"] if path.endswith(".json") else ():
                 known.add(output["path"])
                 if digest(self.root / output["path"]) != output["sha256"]:
-                    found.append(f"{output['path']} is not what {path} says")
+                    found.append(f"{output['path']} is not what {path} says: {output}")
         return found
 
     def facts(self) -> list[dict[str, Any]]:
@@ -197,11 +197,14 @@ class FaultStudy(TinyStudy):
         """How the cluster's jobs ended."""
         return Counter(facts["kind"] for facts in self.facts())
 
-    def check(self, undisturbed: dict[str, object]) -> None:
-        """Nothing lost, nothing twice, nothing half; each job of the cluster written down once."""
+    def check(self, undisturbed: dict[str, object], *, may_be_unknown: str = "") -> None:
+        """Nothing lost, nothing twice, nothing half; each job of the cluster written down once.
+
+        What `may_be_unknown` names may be null in records: what could not be measured in the end.
+        """
         expected = {f"r{row}+{step}" for row in range(ROWS) for step in STEPS_OF_ROW}
         ids = Counter(facts["job_id"] for facts in self.facts())
-        found = differences(self.whole(), undisturbed) + self.unsound()
+        found = differences(self.whole(), undisturbed, may_be_unknown) + self.unsound()
         found += [f"ran twice at once: {job}" for job in self.tally("twice")]
         found += [f"was never ended: {job}" for job in expected - self.tally("ends").keys()]
         found += [f"written down {count} times: Slurm job {job}" for job, count in ids.items() if count > 1]
@@ -209,16 +212,26 @@ class FaultStudy(TinyStudy):
         assert not found, "\n".join([*found, self.told()])
 
 
-def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+def differences(found: dict[str, Any], expected: dict[str, Any], may_be_unknown: str = "") -> list[str]:
     """What is not as it should be, a line each."""
     told = [f"more: {path}" for path in found["files"] if path not in expected["files"]]
     # a job killed between its record and its end is done, and what it took was not written down
     lost = [path for path in expected["files"] if path not in found["files"]]
     told += [f"less: {path}" for path in lost if not path.startswith("benchmarks/")]
     for path in sorted(found.keys() & expected.keys() - {"files"}):
-        if found[path] != expected[path]:
+        if not alike(found[path], expected[path], may_be_unknown):
             told.append(f"{path}: {found[path]}; expected {expected[path]}")
     return told
+
+
+def alike(found: Any, expected: Any, may_be_unknown: str) -> bool:
+    """Whether two records say the same."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        keys = [key for key in found if key != may_be_unknown or found[key] is not None]
+        return found.keys() == expected.keys() and all(alike(found[key], expected[key], may_be_unknown) for key in keys)
+    if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        return all(alike(one, other, may_be_unknown) for one, other in zip(found, expected, strict=True))
+    return bool(found == expected)
 
 
 def listing(root: Path, folders: Iterable[str]) -> set[str]:

@@ -608,6 +608,12 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
     {\"port\": \"${_pair%%:*}\", \"path\": $_r, $_e$_g$_l}"
     done
     _fill
+    case $job_sha$job_outputs in
+    sha*'"sha256": null'*) # a full disk has no room for the digests; such a job is not done
+        echo "error: no digest could be taken of an output (is the disk full?)" >>"$job_log"
+        exit 1
+        ;;
+    esac
     _mine || _lost
     _write "$job_record" done 0
     trap - EXIT INT TERM

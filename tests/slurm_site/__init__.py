@@ -191,8 +191,17 @@ class SlurmSite:
         time.sleep(down_s)
         self.start_controller()
 
+    def resume(self) -> None:
+        """Let nodes that Slurm drained serve again, as an administrator would."""
+        for node, state in self.nodes().items():
+            if state.startswith("drain"):
+                self.run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+
     def mend(self) -> None:
         """Cancel all jobs, start whatever is down, wait until every node is free."""
+        if "UP" not in self.run("scontrol", "ping", check=False):
+            self._script("up.sh", "slurmctld")
+        self.resume()
         self._script("up.sh")
         jobs = [job.id for job in self.queue()]
         if jobs:
