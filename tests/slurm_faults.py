@@ -138,8 +138,11 @@ class FaultStudy(TinyStudy):
         """What all runs printed."""
         return (self.root.parent / "head.log").read_text(encoding="utf-8")
 
-    def finish(self, seconds: float = 240) -> None:
-        """Run until all is done; a Snakemake that outlived its runner may be in the way for a while."""
+    def finish(self, seconds: float = 240, may_fail: int = 0) -> None:
+        """Run until all is done; a Snakemake that outlived its runner may be in the way for a while.
+
+        So many runs may end with failed rows, whose jobs the fault has met in a way that looks like their own.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             before = len(self.told()) if (self.root.parent / "head.log").exists() else 0
@@ -147,6 +150,9 @@ class FaultStudy(TinyStudy):
             code = process.wait(timeout=end - time.monotonic())
             if code == 0:
                 return
+            if code == 1 and may_fail:
+                may_fail -= 1
+                continue
             assert "another run is at work here" in self.told()[before:], self.told()
             time.sleep(0.5)
         raise AssertionError(f"the study was not done in {seconds} s: {self.told()}")

@@ -47,7 +47,9 @@ def test_a_terminal_shows_a_bar_a_step_with_counts_and_failures(tiny_study: Make
     study.write("data/1.txt", "broken\n")
     code, drawn = on_terminal(study)
     assert code == 1
-    last = {line.split()[0]: line for line in re.split(r"[\r\n]+", drawn) if line.strip()}
+    where, *lines = [line for line in re.split(r"[\r\n]+", drawn) if line.strip()]
+    assert where.startswith("Tools run from this machine's own programs")
+    last = {line.split()[0]: line for line in lines}
     assert set(last) == {"stamp", "count", "gather"}
     assert "3/4" in last["stamp"]
     assert "1 failed" in last["stamp"]
@@ -63,6 +65,7 @@ def test_a_quiet_run_draws_nothing(tiny_study: Make) -> None:
 
 def test_a_log_gets_no_bars_and_no_colours(tiny_study: Make) -> None:
     done = tiny_study(2).snakescope("run")
-    assert (done.returncode, done.stderr) == (0, "")
+    told = "Tools run from this machine's own programs (no --sdm): stamp, count, gather\n"
+    assert (done.returncode, done.stderr) == (0, told)
     assert "\x1b" not in done.stdout
     assert "━" not in done.stdout

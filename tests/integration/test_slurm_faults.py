@@ -219,7 +219,7 @@ def test_a_full_disk_stops_a_run_and_costs_nothing_that_is_done(
             assert process.wait(timeout=240) in (1, 3), study.told()
             assert not study.unsound()
             filler.unlink()
-            study.finish()
+            study.finish(may_fail=1)  # a job that was under way may still find the disk full
             # sizes are measured by way of a file beside the outputs
             study.check(undisturbed, may_be_unknown="bytes")
 

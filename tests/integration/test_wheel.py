@@ -78,7 +78,7 @@ def test_wheel_carries_what_a_study_needs_and_no_tests(wheel: Path) -> None:
     modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
     assert {name for name in names if name.endswith(".py") and "/assets/" not in name} == modules
     tops = {name.partition("/")[0].partition("-")[0] for name in names}
-    assert tops == {"snakescope", "snakemake_logger_plugin_snakescope"}
+    assert tops == {"snakescope", "snakemake_logger_plugin_snakescope", "snakemake_executor_plugin_snakescope"}
     assert not [name for name in names if "test" in name.rpartition("/")[2] and name.endswith(".py")]
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
