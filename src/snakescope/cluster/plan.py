@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -22,6 +21,7 @@ from snakescope.cluster.estimate import Estimate, estimate
 from snakescope.cluster.pending import Pending, find_pending, keep_failed, sources
 from snakescope.cluster.shards import Packer, Shard
 from snakescope.cluster.site import Grain, Site
+from snakescope.cluster.slurm import read_run_id, run_id
 from snakescope.cluster.stages import Load, Stage, Together, choose_stages, partition_for, unfit
 from snakescope.cluster.staging import list_text
 from snakescope.cluster.words import duration, many
@@ -406,31 +406,6 @@ def _jobs(
 # ---------------------------------------------------------------------- files
 
 
-def read_run_id(root: Path) -> str | None:
-    """The name of all cluster jobs of a study folder; None before the first run."""
-    try:
-        return (root / layout.cluster_run_id()).read_text(encoding="utf-8").strip() or None
-    except FileNotFoundError:
-        return None
-
-
-def ensure_run_id(root: Path) -> str:
-    """The name of all cluster jobs of a study folder, made now if there is none."""
-    path = root / layout.cluster_run_id()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".run-id.{os.getpid()}")
-    temporary.write_text(f"snk-{secrets.token_hex(5)}\n", encoding="utf-8")
-    try:
-        if read_run_id(root) is None:
-            path.unlink(missing_ok=True)
-            os.link(temporary, path)
-    except FileExistsError:
-        pass  # another process was quicker
-    finally:
-        temporary.unlink()
-    return read_run_id(root) or ""
-
-
 def write_plan(root: Path, made: RunPlan, in_use: Collection[str] = ()) -> RunPlan:
     """Write a plan and its manifests, whole or not at all, and remove the folders of older plans.
 
@@ -451,7 +426,7 @@ def write_plan(root: Path, made: RunPlan, in_use: Collection[str] = ()) -> RunPl
     base = root / layout.CLUSTER
     try:
         base.mkdir(parents=True, exist_ok=True)
-        made = replace(made, run_id=ensure_run_id(root))
+        made = replace(made, run_id=run_id(root))
         temporary = base / f".{made.digest}.{os.getpid()}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()

@@ -92,6 +92,14 @@ def no_slurm(program: str) -> EnvironmentUnusableError:
 # ---------------------------------------------------------------------- what a job is called
 
 
+def read_run_id(root: Path) -> str | None:
+    """The name of all Slurm jobs of a study folder; None before the first run."""
+    try:
+        return (root / layout.cluster_run_id()).read_text(encoding="utf-8").strip() or None
+    except FileNotFoundError:
+        return None
+
+
 def run_id(root: Path) -> str:
     """The name of all Slurm jobs of a study folder; made at the first call."""
     path = root / layout.cluster_run_id()
@@ -102,10 +110,11 @@ def run_id(root: Path) -> str:
     try:
         os.link(temporary, path)  # never over another's
     except FileExistsError:
-        pass
+        if read_run_id(root) is None:  # cut off before it was written
+            os.replace(temporary, path)  # noqa: PTH105
     finally:
-        temporary.unlink()
-    return path.read_text(encoding="utf-8").strip()
+        temporary.unlink(missing_ok=True)
+    return read_run_id(root) or ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from typing import Any
 from snakescope import layout
 from snakescope.cluster import accounting
 from snakescope.cluster.pending import find_pending, keep_failed
-from snakescope.cluster.plan import RunPlan, made_from, make_plan, read_plan, read_run_id, write_plan
+from snakescope.cluster.plan import RunPlan, made_from, make_plan, read_plan, write_plan
 from snakescope.cluster.preflight import offered, preflight
 from snakescope.cluster.site import Grain, Site
-from snakescope.cluster.slurm import QueuedJob, queue
+from snakescope.cluster.slurm import QueuedJob, queue, read_run_id
 from snakescope.errors import SnakescopeError
 from snakescope.record import reason
 from snakescope.runner.folder import Study

@@ -12,9 +12,10 @@ import pytest
 
 from cluster_helpers import STEPS, rows_of, study, write_all, write_record
 from snakescope import layout
-from snakescope.cluster.plan import RunPlan, ensure_run_id, made_from, make_plan, read_plan, read_run_id, write_plan
+from snakescope.cluster.plan import RunPlan, made_from, make_plan, read_plan, write_plan
 from snakescope.cluster.plan_text import plan_text
 from snakescope.cluster.site import Partition, Site, SiteFile
+from snakescope.cluster.slurm import read_run_id, run_id
 from snakescope.errors import InputError
 from snakescope.samples import read_sheet
 from snakescope.workflow import Plan
@@ -143,12 +144,12 @@ def test_what_came_of_the_same_plan_before_is_gone(tmp_path: Path) -> None:
 
 def test_the_name_of_all_jobs_is_made_once(tmp_path: Path) -> None:
     assert read_run_id(tmp_path) is None
-    name = ensure_run_id(tmp_path)
+    name = run_id(tmp_path)
     assert name.startswith("snk-")
     assert len(name) == 14
-    assert ensure_run_id(tmp_path) == name
+    assert run_id(tmp_path) == name
     (tmp_path / layout.cluster_run_id()).write_text("")
-    assert ensure_run_id(tmp_path) not in ("", name)
+    assert run_id(tmp_path) not in ("", name)
 
 
 def test_only_what_failed_is_planned_again(tmp_path: Path) -> None:
