@@ -42,7 +42,7 @@ if rmdir "../trace/stuck $key" 2>/dev/null; then
     sleep 900
 fi
 sleep "$(cat ../trace/seconds)"
-{ cat "$1" && echo "$key"; } >"$2"
+{ cat "$1"; echo "$key"; } >"$2"
 echo "$key" >>../trace/ends
 """
 WORK: dict[str, Any] = {
