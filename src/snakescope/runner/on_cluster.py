@@ -196,7 +196,7 @@ def shard_result(root: Path, made: RunPlan) -> ShardResult:
             failures.append(_lost(root, made, job.stage, job.shard))
             continue
         done, blocked = done + told["done"], blocked + told["blocked"]
-        failures += [_failure(root, step, unit) for step, unit in told["failed"]]
+        failures += [Failure.of(root, unit, step) for step, unit in told["failed"]]
     return ShardResult(done, blocked, failures)
 
 
@@ -208,11 +208,6 @@ def _told(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise SnakescopeError(f"{path}: cannot be read ({error})") from error
     return told
-
-
-def _failure(root: Path, step: str, unit: str) -> Failure:
-    log = layout.log(unit, step)
-    return Failure(unit, step, reason(root / log), log)
 
 
 def _lost(root: Path, made: RunPlan, stage: str, shard: str) -> Failure:

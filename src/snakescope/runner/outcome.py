@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from snakescope import layout
+from snakescope.record import reason
 
 
 @dataclass(frozen=True)
@@ -13,6 +18,12 @@ class Failure:
     step: str
     reason: str
     log: str
+
+    @classmethod
+    def of(cls, root: Path, unit: str, step: str) -> Self:
+        """The failure of a row's job, with the reason that its log gives."""
+        log = layout.log(unit, step)
+        return cls(unit, step, reason(root / log), log)
 
 
 @dataclass(frozen=True)

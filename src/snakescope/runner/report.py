@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from snakescope import layout
-from snakescope.record import reason
 from snakescope.runner.folder import Study
 from snakescope.runner.outcome import Failure, RunResult
 from snakescope.tool.library import Tool
@@ -57,7 +56,7 @@ def status(study: Study) -> StudyStatus:
         if (study.root / layout.record(unit, step)).is_file():
             done[step] += 1
         elif (study.root / layout.failure(unit, step)).is_file():
-            failures.append(Failure(unit, step, reason(study.root / layout.log(unit, step)), layout.log(unit, step)))
+            failures.append(Failure.of(study.root, unit, step))
     failed = Counter(failure.step for failure in failures)
     steps = [
         StepStatus(

@@ -13,7 +13,6 @@ from snakescope.cluster.plan_text import plan_text
 from snakescope.cluster.site import Grain, Site, read_site
 from snakescope.environments.check import said
 from snakescope.errors import problem
-from snakescope.record import reason
 from snakescope.runner.deployment import Deployment, check_deployment, deployment_arguments, deployment_methods
 from snakescope.runner.folder import Study, compile_study, lint
 from snakescope.runner.follow import follow
@@ -162,10 +161,7 @@ def _release_after_crash(root: Path, lock: RunLock) -> None:
 
 
 def _result(study: Study, state: RunState, compiled: list[str], seconds: float, *, dry_run: bool) -> RunResult:
-    failures = [
-        Failure(unit, step, reason(study.root / layout.log(unit, step)), layout.log(unit, step))
-        for unit, step in state.failures
-    ]
+    failures = [Failure.of(study.root, unit, step) for unit, step in state.failures]
     planned, done = state.planned.total(), state.done.total()
     blocked = 0 if dry_run else max(0, planned - done - len(failures))
     return RunResult(done, planned, failures, blocked, compiled, seconds)
