@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import Progress
 
 from snakescope import layout
 from snakescope.catalog import CollectReport, collect_folder
 from snakescope.errors import InputError, problem
 from snakescope.runner.folder import open_study
+from snakescope.runner.progress import counting
 from snakescope.samples import write_sheet
 from snakescope.zone.address import Address, is_address
 
@@ -100,7 +97,8 @@ def collect(
 def _collect_folder(
     folder: Path, sheet: Path, pattern: str | None, yes: bool, include: Sequence[str], exclude: Sequence[str]
 ) -> CollectReport:
-    with _counting("reading headers") as progress:
+    with counting(quiet=False) as show:
+        progress = partial(show, "reading headers") if show else None
         return collect_folder(
             folder, sheet=sheet, pattern=pattern, accept=yes, include=include, exclude=exclude, progress=progress
         )
@@ -119,7 +117,8 @@ def _collect_irods(
     from snakescope.catalog.avu_map import PREFIX
     from snakescope.catalog.irods_tree import collect_irods  # with the client library behind it
 
-    with _counting("listing, then reading headers") as progress:
+    with counting(quiet=False) as show:
+        progress = partial(show, "listing, then reading headers") if show else None
         return collect_irods(
             address,
             sheet=sheet,
@@ -144,14 +143,3 @@ def _add_assays(report: CollectReport, quay: Path, study: Path) -> None:
     report.sheet = found.sheet
     report.disagreements += found.disagreements
     report.problems += found.problems
-
-
-@contextmanager
-def _counting(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Show how far it is, on a terminal; a disabled bar of rich 13 writes a line into logs."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with Progress(console=Console(file=sys.stderr), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
