@@ -182,14 +182,25 @@ class Shelf:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def cut_off(self, step: str, unit: str) -> list[str]:
+        """Records and facts of failures that were being written when their job was killed."""
+        found = []
+        for path in (layout.record(unit, step), layout.failure(unit, step)):
+            folder, _, name = path.rpartition("/")
+            found += [f"{folder}/{other}" for other in self._in(folder) if other.startswith(f"{name}.")]
+        return found
+
     def _has(self, path: str) -> bool:
         folder, _, name = path.rpartition("/")
+        return name in self._in(folder)
+
+    def _in(self, folder: str) -> set[str]:
         if folder not in self._names:
             try:
                 self._names[folder] = set(os.listdir(folder))  # noqa: PTH208 - names only
             except OSError:
                 self._names[folder] = set()
-        return name in self._names[folder]
+        return self._names[folder]
 
 
 def read_todo(path: Path) -> dict[Pair, str]:
@@ -269,7 +280,7 @@ def _begin(task: Task, todo: dict[Pair, str]) -> None:
     mark = f"{facts.st_mtime_ns} {facts.st_size}\n"
     shelf = Shelf()
     if task.begun.exists() and task.begun.read_text(encoding="utf-8") == mark:
-        _sweep(pair for pair in todo if shelf.has_record(*pair))
+        _sweep((pair for pair in todo if shelf.has_record(*pair)), shelf)
         return
     for (step, unit), state in todo.items():
         if state == "stale" and shelf.has_record(step, unit):
@@ -279,13 +290,19 @@ def _begin(task: Task, todo: dict[Pair, str]) -> None:
     task.begun.write_text(mark, encoding="utf-8")
 
 
-def _sweep(done: Iterable[Pair]) -> None:
-    """Remove what is left of jobs that were killed between their record and their end."""
+def _sweep(done: Iterable[Pair], shelf: Shelf) -> None:
+    """Remove what is left of jobs that were killed between their record and their end, or that lost to another.
+
+    Of a job that is done nobody writes anything that counts. What a job without a record has left is removed by its
+    next run, once no other can take it for its own: one on a node of which nothing is heard may still be writing it.
+    """
     for step, unit in done:
         folder = Path(layout.result(unit, step, ""))
         for stage in folder.glob(".stage-*"):
             shutil.rmtree(stage, ignore_errors=True)
         (folder / ".owner").unlink(missing_ok=True)
+        for path in [layout.failure(unit, step), *shelf.cut_off(step, unit)]:
+            Path(path).unlink(missing_ok=True)
 
 
 def _targets(plan: Plan, todo: dict[Pair, str]) -> list[Pair]:

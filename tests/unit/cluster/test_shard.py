@@ -127,6 +127,21 @@ def test_a_job_begins_once_for_a_list_of_pairs(plan: Plan) -> None:
     assert not Path(layout.record("a", "one")).exists()
 
 
+def test_another_try_clears_away_what_killed_jobs_have_left_of_what_is_done(plan: Plan) -> None:
+    one = task()
+    one.todo.write_text("one\ta\tnew\none\tb\tnew\n")
+    shard._begin(one, read_todo(one.todo))
+    leave({("one", "a"): 0})
+    litter = [Path(f"{path(unit, 'one')}.n1.77") for unit in "ab" for path in (layout.failure, layout.record)]
+    for path in [*litter, Path(layout.failure("a", "one"))]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    shard._begin(one, read_todo(one.todo))
+    assert [path.exists() for path in litter] == [False, False, True, True]  # b may be alive on a node that is silent
+    assert not Path(layout.failure("a", "one")).exists()
+    assert Path(layout.record("a", "one")).exists()
+
+
 def test_a_temporary_file_is_kept_for_a_later_job_alone(plan: Plan, tmp_path: Path) -> None:
     steps = {**STEPS, "two": {**STEPS["two"], "keep": False}}
     write_rules(tmp_path, write_pipeline(tmp_path, steps))
