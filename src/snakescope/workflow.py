@@ -295,19 +295,23 @@ class Plan:
             return text
 
     def resource(self, step: str, name: str, unit: str, attempt: int) -> int:
-        """A resource of one job, rounded up; grows with each attempt as the last one's end asks for.
+        """A resource of one job, rounded up to whole megabytes or minutes; grows as `amount` does."""
+        return max(1, math.ceil(self.amount(step, name, unit, attempt)))
+
+    def amount(self, step: str, name: str, unit: str, attempt: int) -> float:
+        """A resource of one job as its expression says; grows with each attempt as the last one's end asks for.
 
         An expression that speaks of ``attempt`` says itself how it grows.
         """
         times = 1 if attempt == 1 else growth(layout.slurm_failure(unit, step), name, attempt)
         expression = self.steps[step]["resources"][name]
         if not isinstance(expression, str):
-            return max(1, math.ceil(float(expression) * times))
+            return float(expression) * times
         try:
             value = evaluate_number(expression, {**self._names(step, unit), "attempt": times})
         except (UnknownValueError, ExpressionError):
             value = UNKNOWN_RESOURCE[name]
-        return max(1, math.ceil(value if "attempt" in expression else value * times))
+        return float(value if "attempt" in expression else value * times)
 
     # ------------------------------------------------------------------ where the tools run
 
