@@ -598,6 +598,7 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
     done
     _mine || _lost
     [ ! -e "$job_record" ] || rm -f -- "$job_record"
+    _forget_benchmark
     for _pair in $job_ports; do
         [ ! -e "$job_dir/${_pair#*:}" ] || rm -rf -- "$job_dir/${_pair#*:}"
     done
@@ -623,6 +624,17 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
     _write "$job_record" done 0
     trap - EXIT INT TERM
     rm -rf -- "$job_stage" "$job_dir/.owner"
+}
+
+_forget_benchmark() { # an older one would tell of another run, if Snakemake is killed before it writes this one's
+    case $job_record in
+    records/*/*.json | */records/*/*.json) ;;
+    *) return 0 ;;
+    esac
+    _x=${job_record%/*/*}
+    _path=${_x%records}benchmarks/${job_record#"$_x/"}
+    _path=${_path%.json}.tsv
+    [ ! -e "$_path" ] || rm -f -- "$_path"
 }
 
 _silent() { # OUTPUT: say that the program did not write it, and what of Java's words tells why
