@@ -11,7 +11,8 @@ import pytest
 
 from snakescope import layout
 from snakescope.cluster import shard
-from snakescope.cluster.shard import Outcome, Shelf, Task, assess, read_todo, upstream
+from snakescope.cluster.outcome import Outcome, Shelf, assess, upstream
+from snakescope.cluster.task import Task, read_todo
 from snakescope.workflow import Plan
 from tiny_tools import IMAGE, write_pipeline, write_rows, write_rules, write_tools
 
