@@ -84,17 +84,19 @@ class Plan:
         self._geometry: dict[tuple[str, str, str], Geometry] = {}
 
     @classmethod
-    def read(cls, pipeline: str, sheet: str, root: Path = Path(), *, methods: Iterable[object] = ()) -> Plan:
+    def read(cls, pipeline: str, sheet: str | Sheet, root: Path = Path(), *, methods: Iterable[object] = ()) -> Plan:
         """Read the compiled plan of a pipeline and a sample sheet, both relative to the study folder `root`.
 
-        `methods` are the deployment methods that Snakemake was given.
+        A sheet that has been read already is taken as it is. `methods` are the deployment methods that Snakemake was
+        given.
         """
         path = root / layout.plan_file(pipeline)
         if not path.is_file():
             fix = f"Run: snakescope compile {pipeline}"
             raise problem(path, "the pipeline has not been compiled", fix)
         compiled = json.loads(path.read_text(encoding="utf-8"))
-        return cls(compiled, read_sheet(root / sheet), mode=mode_of(methods), root=root)
+        read = sheet if isinstance(sheet, Sheet) else read_sheet(root / sheet)
+        return cls(compiled, read, mode=mode_of(methods), root=root)
 
     @property
     def rule_files(self) -> list[str]:

@@ -69,13 +69,8 @@ class ShardResult:
     failures: list[Failure]
 
 
-def plan_for(study: Study, site: Site, wanted: Wanted) -> RunPlan:
+def plan_for(study: Study, plan: Plan, site: Site, wanted: Wanted) -> RunPlan:
     """The plan of a run as it would be now; the cluster is not asked, and nothing is written."""
-    plan = Plan.read(study.config.pipeline, wanted.samples, study.root)
-    return _made(study, plan, site, wanted)
-
-
-def _made(study: Study, plan: Plan, site: Site, wanted: Wanted) -> RunPlan:
     return make_plan(
         plan, site, study.root,
         grain=wanted.grain, failed_only=wanted.failed_only,
@@ -83,10 +78,9 @@ def _made(study: Study, plan: Plan, site: Site, wanted: Wanted) -> RunPlan:
     )  # fmt: skip
 
 
-def rows_of_failures(study: Study, samples: str) -> list[str]:
+def rows_of_failures(plan: Plan, root: Path) -> list[str]:
     """Ids of the rows whose jobs failed when they ran last, with the rest of each group that a step runs over."""
-    plan = Plan.read(study.config.pipeline, samples, study.root)
-    failed = keep_failed(find_pending(plan, study.root), plan, study.root)
+    failed = keep_failed(find_pending(plan, root), plan, root)
     chosen = {row.id for step, units in failed.pairs.items() for unit in units for row in plan.units(step)[unit]}
     before = -1
     while before != len(chosen):  # a group shares rows with groups of other steps
@@ -99,7 +93,7 @@ def rows_of_failures(study: Study, samples: str) -> list[str]:
     return [row.id for row in plan.sheet.rows if row.id in chosen]
 
 
-def run_on_cluster(study: Study, site: Site, wanted: Wanted, lock: RunLock) -> tuple[RunPlan, RunState]:
+def run_on_cluster(study: Study, plan: Plan, site: Site, wanted: Wanted, lock: RunLock) -> tuple[RunPlan, RunState]:
     """Run through Slurm.
 
     Returns
@@ -116,10 +110,9 @@ def run_on_cluster(study: Study, site: Site, wanted: Wanted, lock: RunLock) -> t
     found, default = offered()
     accounting.catch_up(study.root)  # of jobs that ended when no head was there
     site = site.completed(found, default)
-    plan = Plan.read(study.config.pipeline, wanted.samples, study.root)
     made = _to_take_up(study.root, plan, site, wanted)
     if made is None:
-        made = _made(study, plan, site, wanted)
+        made = plan_for(study, plan, site, wanted)
         if not made.pending:
             return made, RunState()
         for remark in preflight(study.root, _asked(made, site), found=found, default=default):
