@@ -142,7 +142,7 @@ def _chosen(sheet: Sheet, first: int | None, only: Sequence[str]) -> Sheet:
 
 
 def _written(study: Study, sheet: Sheet, rows: Sheet) -> tuple[str, Sheet]:
-    """The sheet to run over, and its path relative to the study folder: the study's own, or a file with a part of it."""
+    """The sheet to run over, its path (in the study folder) first: the study's own, or a file with a part of it."""
     if rows is sheet:
         return study.config.samples, rows
     path = f"{layout.STATE}/samples.tsv"
