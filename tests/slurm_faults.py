@@ -15,8 +15,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +216,24 @@ class FaultStudy(TinyStudy):
         found += [f"written down {count} times: Slurm job {job}" for job, count in ids.items() if count > 1]
         found += [f"nobody knows how it ended: {facts}" for facts in self.facts() if facts["kind"] is None]
         assert not found, "\n".join([*found, self.told()])
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 16 MB."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until nothing more fits on the disk."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
 
 
 def differences(found: dict[str, Any], expected: dict[str, Any], may_be_unknown: str = "") -> list[str]:

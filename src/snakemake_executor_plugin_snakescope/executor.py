@@ -217,7 +217,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
 
     def _refused(self, job: Any, message: str) -> None:
         """Slurm will not have the job, now or later."""
+        from snakemake_executor_plugin_snakescope.task import add_to_log
+
         self.logger.error(message)
+        add_to_log(job, f"error: {message}\n")
         self._give_up(job)
         self.report_job_error(SubmittedJobInfo(job), msg=message)
 

@@ -151,7 +151,7 @@ def _say(text: str, wanted: Wanted) -> None:
 
 def _asked(made: RunPlan, site: Site) -> Iterator[dict[str, Any]]:
     """What the jobs ask for, as Snakemake names it."""
-    common = {"slurm_account": site.account, "slurm_partition": site.partition}
+    common = {**site.others, "slurm_account": site.account, "slurm_partition": site.partition}
     if made.grain == "row":
         for step in (step for step in made.steps if step.pending):
             asked = {"mem_mb": step.mem_mb + made.mem_margin_mb, "runtime": step.limit_min, "gpu": step.gpus}

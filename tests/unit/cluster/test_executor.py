@@ -19,7 +19,7 @@ from snakescope import layout
 from snakescope.cluster import accounting, slurm
 from snakescope.cluster.accounting import JobFacts
 from snakescope.cluster.slurm import Label, QueuedJob, SlurmAwayError, SlurmRefusedError
-from snakescope.record import slurm_facts
+from snakescope.record import reason, slurm_facts
 from snakescope.workflow import growth
 
 
@@ -231,6 +231,13 @@ def test_why_a_job_ended_stands_in_the_log_where_people_look(tmp_path: Path) -> 
     task.tell_in_log(Job([str(log)]), facts, Path("logs/slurm/a/r1-7.log"))
     story = "Slurm job 7 on n2: it needed more memory than it was given (FAILED, memory 400 MB, 400 MB seen, 12 s run)"
     assert log.read_text() == f"error: {story}\n    see logs/slurm/a/r1-7.log\n"
+
+
+def test_why_a_job_was_refused_stands_in_the_log_where_people_look(tmp_path: Path) -> None:
+    log = tmp_path / "logs/r1/stamp.log"
+    task.add_to_log(Job([str(log)]), "error: no node has it\n    Choose another.\n")
+    assert reason(log) == "error: no node has it Choose another."
+    task.add_to_log(Job([]), "nowhere")
 
 
 def executor(queue: list[QueuedJob]) -> Executor:
