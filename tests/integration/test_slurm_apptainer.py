@@ -134,7 +134,7 @@ def test_records_tell_the_image_and_the_job(image: Ran, busybox_image: Path) -> 
             assert told["elapsed_s"] >= 1
             assert told["queue_s"] >= 0
             jobs.add(told["job_id"])
-    assert image.records("copy")["r0"].tool_version_observed.startswith("BusyBox v")
+    assert str(image.records("copy")["r0"].tool_version_observed).startswith("BusyBox v")
     assert len(jobs) == 15 if "row" in image.done.args else len(jobs) < 5
 
 

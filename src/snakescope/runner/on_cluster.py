@@ -27,6 +27,7 @@ from snakescope.runner.folder import Study
 from snakescope.runner.follow import follow
 from snakescope.runner.lock import RunLock
 from snakescope.runner.outcome import Failure
+from snakescope.runner.placement import place_of, placement
 from snakescope.runner.progress import RunState, display_for
 from snakescope.samples import Sheet
 from snakescope.workflow import Plan
@@ -155,7 +156,7 @@ def _asked(made: RunPlan, site: Site) -> Iterator[dict[str, Any]]:
     if made.grain == "row":
         for step in (step for step in made.steps if step.pending):
             asked = {"mem_mb": step.mem_mb + made.mem_margin_mb, "runtime": step.limit_min, "gpu": step.gpus}
-            yield _known(common | asked | {"threads": step.cores, "slurm_partition": step.partition or site.partition})
+            yield _known(common | asked | {"threads": step.cores} | place_of(step, site))
     for job in made.jobs:
         asked = {"mem_mb": job.mem_mb, "runtime": job.runtime_min, "gpu": job.gpus, "threads": job.cores}
         yield _known(common | asked | {"slurm_partition": job.partition or site.partition} | dict(job.resources))
@@ -168,7 +169,7 @@ def _known(resources: Mapping[str, Any]) -> dict[str, Any]:
 def _follow(study: Study, made: RunPlan, site: Site, wanted: Wanted, lock: RunLock) -> RunState:
     arguments = ["--profile", f"profiles/{site.name}"]
     if made.grain == "row":
-        arguments += ["--config", f"samples={wanted.samples}"]
+        arguments += ["--config", f"samples={wanted.samples}", *placement(made, site, study.root)]
         names, snakefile = [layout.STAGE_RULE, *(step.step for step in made.steps)], layout.SNAKEFILE
     else:
         names, snakefile = [layout.STAGE_RULE, *(stage.name for stage in made.stages)], SNAKEFILE
