@@ -204,7 +204,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         from snakemake_executor_plugin_snakescope.watch import Watched
 
         assert self.watch is not None
-        watched = Watched(job_id, label.key, job.attempt, job, adopted)
+        watched = Watched(job_id, label.key, job.attempt, job, adopted, seen=self.watch.clock())
         with self._live_lock:
             self._live[label.key] = watched
         self.watch.changed()
