@@ -17,8 +17,8 @@ from snakescope.cluster.pending import Pending, in_order
 from snakescope.samples import Row
 from snakescope.workflow import Plan
 
-# Snakemake's own work for one job inside an allocation, in minutes.
-ENGINE_MIN = 0.015 / 60
+# What one job inside an allocation takes around its tool, in minutes: Snakemake's work, shell, digests, record.
+ENGINE_MIN = 0.02 / 60
 # No tool is so quick that its time is nothing.
 LEAST_MIN = 0.01 / 60
 # Times of a step are counted on when they were measured so often; then so many times slower is allowed for.
