@@ -6,22 +6,32 @@ step; it has an environment of its own (a cache folder), since each installed pl
 Snakemake. It is run for few rows; its cost a row only grows with more, so the ratios for more rows are lower bounds.
 
 CPU seconds are user and system time of the head with all that it started (getrusage) and of all jobs (TotalCPU of
-their steps, as sacct sums it up from the kernel's account of ended processes). Slurm's own daemons are in neither. The
-tools declare a minute each, the least there is, and the planner is told to aim at jobs of as many minutes as
-`--rows-a-job` rows would take: 100 rows are what fills 20 minutes on two cores if a step takes 6 s.
+their steps, as sacct sums it up from the kernel's account of ended processes). Slurm's own daemons are in neither.
 
-    engine   CPU seconds and wall seconds a row, by rows
-    files    files and folders that a run leaves in the study, and operations on metadata there, a row: everything that
-             head and jobs do is traced with strace, calls on paths in the study are counted
+How many rows go into a job is the planner's own choice, at its default of 20 minutes a job, on jobs of two cores. It
+depends on what the tools say of themselves: by default they declare 6 s each as their limit (`--tool-minutes`), which
+makes 100 rows a job before anything was measured. `measured` is the same study after three rows have run on this
+machine, as a user would do it: the planner then knows that the tools take next to no time. `--rows-a-job` sets the
+planner's target so that it comes to that many.
 
-    python benchmarks/scale.py [--parts engine files] [--rows 100 400 1000 5000] [--plain-rows 40] [--folder FOLDER]
+    engine     CPU seconds and wall seconds a row, by rows; exit 1 when plain costs less than 100 times ours at 1,000
+               rows, or ours differs by more than 1.3 times between 400 and 5,000 rows
+    measured   the same after a trial of three rows
+    files      files and folders that a run leaves in the study, and operations on metadata there, a row: everything
+               that head and jobs do is traced with strace, calls on paths in the study are counted
 
-Needs what tests/slurm_site/up.sh needs, strace for `files`, and a package index for plain, the first time.
+    python benchmarks/scale.py [--parts engine measured files] [--rows 100 400 1000 5000] [--plain-rows 100]
+                               [--results FILE] [--folder FOLDER]
+
+All of it takes about 20 minutes on two quiet cores, 13 of them for plain. With `--results`, each run is kept in that
+file when it has ended, and is not repeated by the next start. Needs what tests/slurm_site/up.sh needs, strace for
+`files`, and a package index for plain, the first time.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import resource
@@ -33,9 +43,9 @@ import tempfile
 import time
 import venv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
@@ -84,14 +94,17 @@ GROUPS = {
     "make folder": {"mkdir", "mkdirat"},
     "change": {"chmod", "fchmodat", "utimensat", "utime", "utimes", "truncate", "fsync", "fdatasync", "flock"},
 }
+# What must hold: plain over ours at 1,000 rows, and ours over ours from 400 rows on.
+LEAST_TIMES, MOST_TIMES = 100, 1.3
 CALL = re.compile(r"^(?:\d+ +)?(\w+)\((.*)$")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run took: CPU seconds of the head and of the jobs, wall seconds, jobs in Slurm."""
+    """What a run took: CPU seconds of the head and of the jobs, wall seconds, jobs in Slurm, rows in each at most."""
 
     rows: int
+    rows_a_job: int
     head_s: float
     jobs_s: float
     wall_s: float
@@ -103,7 +116,7 @@ class Cost:
         return (self.head_s + self.jobs_s) / self.rows
 
 
-def tool(step: str) -> dict[str, object]:
+def tool(step: str, minutes: float) -> dict[str, object]:
     return {
         "schema": 1,
         "id": step,
@@ -116,7 +129,7 @@ def tool(step: str) -> dict[str, object]:
         "outputs": {"file": {"type": "file", "description": "The file.", "file": "file.txt", "format": "txt"}},
         "params": {},
         "command": ["sh", "-c", SCRIPT, step, "{in.file}", "{out.file}", step],
-        "resources": {"threads": 1, "mem_mb": 100, "runtime_min": 1},
+        "resources": {"threads": 1, "mem_mb": 100, "runtime_min": minutes},
     }
 
 
@@ -130,26 +143,47 @@ def write_rows(folder: Path, rows: int) -> None:
     (folder / "config/samples.tsv").write_text("\n".join(lines) + "\n")
 
 
-def make_ours(folder: Path, rows: int, rows_a_job: int) -> list[str]:
+@dataclass(frozen=True)
+class Ours:
+    """How our study is made: limit of each tool, rows a job (None: the planner's choice), a trial before."""
+
+    tool_minutes: float
+    rows_a_job: int | None = None
+    trial: bool = False
+
+    @property
+    def site(self) -> dict[str, object]:
+        """Content of ``site.yaml``."""
+        target = {"target_minutes": (self.rows_a_job or 0) * len(STEPS) * self.tool_minutes / CPUS}
+        return {"cores_per_job": CPUS, **(target if self.rows_a_job else {})}
+
+
+def make_ours(folder: Path, rows: int, how: Ours) -> list[str]:
     """A study folder with the pipeline; returns the command that runs it."""
     init(folder)
     steps = {}
     for index, step in enumerate(STEPS):
         path = folder / f"tools/{step}/tool.yaml"
         path.parent.mkdir(parents=True)
-        path.write_text(yaml.safe_dump(tool(step)))
+        path.write_text(yaml.safe_dump(tool(step, how.tool_minutes)))
         source = f"{STEPS[index - 1]}.file" if index else "sheet.path"
         steps[step] = {"tool": step, "inputs": {"file": source}}
     pipeline = {"schema": 1, "name": "four", "title": "Four steps", "steps": steps}
     (folder / "config/pipelines/four.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
     (folder / "config/config.yaml").write_text("pipeline: four\n")
     change_profile(folder, {"snakescope-poll-s": 1, "latency-wait": 5})
-    site = {"target_minutes": rows_a_job * len(STEPS) / CPUS, "cores_per_job": CPUS}
-    (folder / "profiles/slurm/site.yaml").write_text(yaml.safe_dump(site))
+    (folder / "profiles/slurm/site.yaml").write_text(yaml.safe_dump(how.site))
     write_rows(folder, rows)
     command = [sys.executable, "-m", "snakescope.cli"]
-    subprocess.run([*command, "compile"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    before = ["run", "--first", "3", "--quiet"] if how.trial else ["compile"]
+    subprocess.run([*command, *before], cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return [*command, "run", "--profile", "slurm", "--grain", "fanout", "--quiet"]
+
+
+def rows_of_jobs(folder: Path) -> int:
+    """Rows of the largest job; 1 where there are no shards."""
+    path = folder / ".snakescope/cluster/plan.json"
+    return max(shard["rows"] for shard in json.loads(path.read_text())["shards"]) if path.exists() else 1
 
 
 def change_profile(folder: Path, changes: dict[str, object]) -> None:
@@ -238,7 +272,7 @@ def run(site: SlurmSite, folder: Path, command: list[str], rows: int, prefix: Se
     assert (done.returncode, made) == (0, rows), f"{made} of {rows} rows; see {log.name}"
     head = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     jobs, count = jobs_since(site, start)
-    return Cost(rows, head, jobs, wall, count)
+    return Cost(rows, rows_of_jobs(folder), head, jobs, wall, count)
 
 
 @contextmanager
@@ -254,38 +288,82 @@ def started(folder: Path, **settings: object) -> Iterator[SlurmSite]:
 # ---------------------------------------------------------------------- engine
 
 
-def show_engine(base: Path, args: argparse.Namespace, python: Path | None) -> None:
+class Results:
+    """What runs took, by name and rows; kept in a file if one is given."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.known: dict[tuple[str, int], Cost] = {}
+        if path and path.exists():
+            for line in path.read_text().splitlines():
+                told = json.loads(line)
+                self.known[told["name"], told["cost"]["rows"]] = Cost(**told["cost"])
+
+    def get(self, name: str, rows: int, measure: Callable[[], Cost]) -> Cost:
+        """What a run took, which is not repeated when it is known; printed."""
+        if (name, rows) not in self.known:
+            self.known[name, rows] = measure()
+            if self.path:
+                with self.path.open("a") as out:
+                    out.write(json.dumps({"name": name, "cost": asdict(self.known[name, rows])}) + "\n")
+        show_cost(name, self.known[name, rows])
+        return self.known[name, rows]
+
+
+def show_engine(base: Path, args: argparse.Namespace, python: Path | None, results: Results) -> bool:
+    """Print what runs cost; whether the limits hold that could be looked at."""
     print("\nengine: CPU and wall seconds a row; 4 steps, 3 nodes of 2 CPUs on this machine")
-    header = ("", "rows", "Slurm jobs", "head CPU s", "jobs CPU s", "CPU s/row", "wall s", "wall s/row")
-    print("{:8}{:>7}{:>12}{:>12}{:>12}{:>12}{:>10}{:>12}".format(*header))
+    header = ("", "rows", "rows/job", "Slurm jobs", "head CPU s", "jobs CPU s", "CPU s/row", "wall s", "wall s/row")
+    print("{:9}{:>7}{:>10}{:>12}{:>12}{:>12}{:>12}{:>10}{:>12}".format(*header))
     plain, ours = None, []
     with started(base / "site") as site:
+
+        def measure(make: Callable[[Path], list[str]], rows: int) -> Cost:
+            folder = base / "study"
+            try:
+                return run(site, folder, make(folder), rows)
+            finally:
+                shutil.rmtree(folder)
+
+        def plain_cost(rows: int, python: Path) -> Cost:
+            return results.get("plain", rows, lambda: measure(lambda folder: make_plain(folder, rows, python), rows))
+
+        def our_cost(name: str, rows: int, how: Ours) -> Cost:
+            return results.get(name, rows, lambda: measure(lambda folder: make_ours(folder, rows, how), rows))
+
         if python and args.plain_rows:
-            folder = base / "plain"
-            plain = run(site, folder, make_plain(folder, args.plain_rows, python), args.plain_rows)
-            show_cost("plain", plain)
-        for count in args.rows:
-            folder = base / f"ours-{count}"
-            ours.append(run(site, folder, make_ours(folder, count, args.rows_a_job), count))
-            show_cost("ours", ours[-1])
-            shutil.rmtree(folder)
-    show_ratios(plain, ours)
+            plain = plain_cost(args.plain_rows, python)
+        if "engine" in args.parts:
+            ours = [our_cost("ours", rows, Ours(args.tool_minutes, args.rows_a_job)) for rows in args.rows]
+        measured = Ours(args.tool_minutes, args.rows_a_job, trial=True)
+        rest = [our_cost("measured", rows, measured) for rows in args.measured_rows if "measured" in args.parts]
+    return show_ratios(plain, ours, rest)
 
 
 def show_cost(name: str, cost: Cost) -> None:
-    line = f"{name:8}{cost.rows:>7}{cost.jobs:>12}{cost.head_s:>12.1f}{cost.jobs_s:>12.1f}{cost.row_s:>12.4f}"
-    print(f"{line}{cost.wall_s:>10.1f}{cost.wall_s / cost.rows:>12.3f}", flush=True)
+    line = f"{name:9}{cost.rows:>7}{cost.rows_a_job:>10}{cost.jobs:>12}{cost.head_s:>12.1f}{cost.jobs_s:>12.1f}"
+    print(f"{line}{cost.row_s:>12.4f}{cost.wall_s:>10.1f}{cost.wall_s / cost.rows:>12.3f}", flush=True)
 
 
-def show_ratios(plain: Cost | None, ours: Sequence[Cost]) -> None:
+def show_ratios(plain: Cost | None, ours: Sequence[Cost], measured: Sequence[Cost]) -> bool:
+    holds = []
     if plain:
-        print(f"\nplain was stopped at {plain.rows} rows; its CPU s/row there ({plain.row_s:.2f}) is taken for all")
-        for cost in ours:
-            faster = plain.wall_s / plain.rows / (cost.wall_s / cost.rows)
-            print(f"{cost.rows:>7} rows: plain / ours = {plain.row_s / cost.row_s:.0f} (CPU), {faster:.0f} (wall)")
+        print(
+            f"\nplain was stopped at {plain.rows} rows; its cost a row there ({plain.row_s:.2f} CPU s) is taken for all"
+        )
+        for name, cost in [*(("ours", cost) for cost in ours), *(("measured", cost) for cost in measured)]:
+            times, faster = plain.row_s / cost.row_s, plain.wall_s / plain.rows / (cost.wall_s / cost.rows)
+            wanted = f"; {LEAST_TIMES} wanted" if cost.rows == 1000 else ""
+            told = f"{times:.0f} (CPU{wanted}), {faster:.0f} (wall)"
+            print(f"{name:9}{cost.rows:>7} rows, {cost.rows_a_job} a job: plain / ours = {told}")
+            holds += [times >= LEAST_TIMES] if wanted else []
     flat = {cost.rows: cost.row_s for cost in ours if cost.rows >= 400}
     if len(flat) > 1:
-        print(f"ours from {min(flat)} to {max(flat)} rows: {flat[max(flat)] / flat[min(flat)]:.2f} times the CPU a row")
+        most, least = max(flat.values()), min(flat.values())
+        span = f"from {min(flat)} to {max(flat)} rows"
+        print(f"ours {span}: the dearest row costs {most / least:.2f} times the cheapest (at most {MOST_TIMES} wanted)")
+        holds.append(most / least <= MOST_TIMES)
+    return all(holds)
 
 
 # ---------------------------------------------------------------------- files
@@ -310,7 +388,9 @@ def show_files(base: Path, args: argparse.Namespace, python: Path | None) -> Non
             found["plain"] = traced(site, folder, make_plain(folder, plain_rows, python), plain_rows)
         if ours_rows:
             folder = base / "traced-ours"
-            found["ours"] = traced(site, folder, make_ours(folder, ours_rows, args.rows_a_job), ours_rows)
+            found["ours"] = traced(
+                site, folder, make_ours(folder, ours_rows, Ours(args.tool_minutes, args.rows_a_job)), ours_rows
+            )
     rows = [traces.rows for traces in found.values()]
     show_counts("files and folders that stay, a row", list(found), rows, [traces.files for traces in found.values()])
     show_counts("operations on metadata, a row", list(found), rows, [traces.operations for traces in found.values()])
@@ -395,29 +475,37 @@ def within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder}/")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print costs and ratios."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print costs and ratios; 1 when a limit does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=["engine", "files"], default=["engine", "files"])
+    parts = ["engine", "measured", "files"]
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--rows", type=int, nargs="*", default=[100, 400, 1000, 5000], help="of ours")
-    parser.add_argument("--rows-a-job", type=int, default=100, help="of ours (default: %(default)s)")
-    parser.add_argument("--plain-rows", type=int, default=40, help="of plain, 0: none (default: %(default)s)")
-    parser.add_argument("--traced-rows", type=int, nargs=2, default=[50, 4], help="ours, plain (default: 50 4)")
+    parser.add_argument("--measured-rows", type=int, nargs="*", default=[1000], help="of ours after a trial")
+    parser.add_argument("--tool-minutes", type=float, default=0.1, help="limit of each tool (default: %(default)s)")
+    parser.add_argument("--rows-a-job", type=int, help="of ours (default: the planner's choice)")
+    parser.add_argument("--plain-rows", type=int, default=100, help="of plain, 0: none (default: %(default)s)")
+    parser.add_argument("--traced-rows", type=int, nargs=2, default=[100, 4], help="ours, plain (default: 100 4)")
+    parser.add_argument("--results", type=Path, help="keeps what was measured; what it holds is not measured again")
     parser.add_argument("--folder", type=Path, help="where studies and site lie (default: a temporary one)")
     parser.add_argument("--cache", type=Path, default=Path("~/.cache/snakescope-benchmarks"), help="for plain's Python")
     args = parser.parse_args(argv)
     reason = why_not()
     if reason:
         parser.error(reason)
-    plain_rows = {"engine": args.plain_rows, "files": args.traced_rows[1]}
-    python = plain_python(args.cache.expanduser()) if any(plain_rows[part] for part in args.parts) else None
+    engine, files = {"engine", "measured"} & set(args.parts), "files" in args.parts
+    python = None
+    if (engine and args.plain_rows) or (files and args.traced_rows[1]):
+        python = plain_python(args.cache.expanduser())
+    holds = True
     with tempfile.TemporaryDirectory(prefix="scale-", dir=args.folder, ignore_cleanup_errors=True) as name:
         base = Path(name).resolve()
-        if "engine" in args.parts:
-            show_engine(base, args, python)
-        if "files" in args.parts:
+        if engine:
+            holds = show_engine(base, args, python, Results(args.results))
+        if files:
             show_files(base, args, python)
+    return 0 if holds else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

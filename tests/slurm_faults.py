@@ -15,8 +15,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from slurm_site import wait_until
 
 SOAK = bool(os.environ.get("SNAKESCOPE_SOAK"))
 ROUNDS = 10 if SOAK else 2
+# of a crash of slurmctld, which takes minutes: turns, and the studies that each hits at once
+CRASHES = (4, 3)
 RUN = (sys.executable, "-m", "snakescope.cli", "run", "--profile", "slurm", "--grain", "fanout", "--quiet")
 WORK_SH = """\
 # work.sh IN OUT: what the steps do. What they do besides stands in ../trace, so that all studies look the same.
@@ -76,6 +79,18 @@ ROWS = 8
 STEPS_OF_ROW = ("first", "second")
 
 
+@dataclass
+class Verdict:
+    """What is not as it would be had nothing happened, a line each."""
+
+    lost: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
+    half: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {line}" for name in ("lost", "twice", "half") for line in getattr(self, name))
+
+
 class FaultStudy(TinyStudy):
     """A study of eight rows and three steps, in shards of four rows and two stages: four cluster jobs.
 
@@ -92,6 +107,7 @@ class FaultStudy(TinyStudy):
     def __init__(self, root: Path, *, hungry: str = "", stuck: str = "", seconds: float = 0.3) -> None:
         super().__init__(root, ROWS)
         self.processes: list[subprocess.Popen[str]] = []
+        self.verdict: Verdict | None = None
         self.trace = root.parent / "trace"
         self.trace.mkdir()
         (self.trace / "seconds").write_text(str(seconds))
@@ -203,31 +219,64 @@ class FaultStudy(TinyStudy):
         """How the cluster's jobs ended."""
         return Counter(facts["kind"] for facts in self.facts())
 
-    def check(self, undisturbed: dict[str, object], *, may_be_unknown: str = "") -> None:
+    def check(self, undisturbed: dict[str, object], *, may_be_unknown: str = "", once: bool = False) -> None:
         """Nothing lost, nothing twice, nothing half; each job of the cluster written down once.
 
-        What `may_be_unknown` names may be null in records: what could not be measured in the end.
+        What `may_be_unknown` names may be null in records: what could not be measured in the end. With `once` no tool
+        may have been started again either.
         """
+        self.verdict = self._judge(undisturbed, may_be_unknown, once=once)
+        assert not str(self.verdict), f"{self.verdict}\n{self.told()}"
+
+    def _judge(self, undisturbed: dict[str, object], may_be_unknown: str, *, once: bool) -> Verdict:
         expected = {f"r{row}+{step}" for row in range(ROWS) for step in STEPS_OF_ROW}
         ids = Counter(facts["job_id"] for facts in self.facts())
-        found = differences(self.whole(), undisturbed, may_be_unknown) + self.unsound()
-        found += [f"ran twice at once: {job}" for job in self.tally("twice")]
-        found += [f"was never ended: {job}" for job in expected - self.tally("ends").keys()]
-        found += [f"written down {count} times: Slurm job {job}" for job, count in ids.items() if count > 1]
-        found += [f"nobody knows how it ended: {facts}" for facts in self.facts() if facts["kind"] is None]
-        assert not found, "\n".join([*found, self.told()])
+        verdict = differences(self.whole(), undisturbed, may_be_unknown)
+        verdict.half += self.unsound()
+        verdict.twice += [f"ran twice at once: {job}" for job in self.tally("twice")]
+        verdict.twice += [f"was started {n} times: {job}" for job, n in self.tally("starts").items() if once and n > 1]
+        verdict.twice += [f"written down {count} times: Slurm job {job}" for job, count in ids.items() if count > 1]
+        verdict.lost += [f"was never ended: {job}" for job in expected - self.tally("ends").keys()]
+        verdict.lost += [f"nobody knows how it ended: {facts}" for facts in self.facts() if facts["kind"] is None]
+        return verdict
 
 
-def differences(found: dict[str, Any], expected: dict[str, Any], may_be_unknown: str = "") -> list[str]:
-    """What is not as it should be, a line each."""
-    told = [f"more: {path}" for path in found["files"] if path not in expected["files"]]
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 16 MB."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until nothing more fits on the disk."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def figures(name: str, studies: Sequence[FaultStudy]) -> str:
+    """What came of the rounds of a fault, in a line."""
+    told = [study.verdict for study in studies if study.verdict is not None]
+    counts = ", ".join(f"{sum(len(getattr(one, what)) for one in told)} {what}" for what in ("lost", "twice", "half"))
+    ended = f"{len(told)} of {len(studies)} rounds compared with an undisturbed run"
+    return f"{name}: {ended}: {counts}; {sum(len(study.processes) for study in studies)} heads"
+
+
+def differences(found: dict[str, Any], expected: dict[str, Any], may_be_unknown: str = "") -> Verdict:
+    """What is not as it should be."""
+    half = [f"more: {path}" for path in found["files"] if path not in expected["files"]]
     # a job killed between its record and its end is done, and what it took was not written down
-    lost = [path for path in expected["files"] if path not in found["files"]]
-    told += [f"less: {path}" for path in lost if not path.startswith("benchmarks/")]
+    less = [path for path in expected["files"] if path not in found["files"]]
+    lost = [f"less: {path}" for path in less if not path.startswith("benchmarks/")]
     for path in sorted(found.keys() & expected.keys() - {"files"}):
         if not alike(found[path], expected[path], may_be_unknown):
-            told.append(f"{path}: {found[path]}; expected {expected[path]}")
-    return told
+            half.append(f"{path}: {found[path]}; expected {expected[path]}")
+    return Verdict(lost=lost, half=half)
 
 
 def alike(found: Any, expected: Any, may_be_unknown: str) -> bool:

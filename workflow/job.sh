@@ -275,9 +275,7 @@ job_begin() {
     job_started=$_t
     _clock
     job_clock=$_c
-    for _path in "$job_failed" "$job_record".*.*; do # what was cut off while it was written goes as well
-        [ ! -e "$_path" ] || rm -f -- "$_path"
-    done
+    [ ! -e "$job_failed" ] || rm -f -- "$job_failed"
     trap '_died $?' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -481,6 +479,12 @@ _claim() { # make this run the one that may leave something, and clear away what
         [ ! -e "$_path" ] || [ "$_path" = "$_o" ] || rm -rf -- "$_path" 2>/dev/null || : # its run may still be writing there
     done
     mkdir -p -- "$job_stage"
+    for _path in "$job_record".*.* "$job_failed".*.*; do # cut off while it was written; whoever wrote it has lost the job
+        [ -e "$_path" ] || continue
+        _owner
+        [ "$_o" = "$job_stage" ] || break
+        rm -f -- "$_path"
+    done
 }
 
 _owner() { # -> _o: staging folder of the run that claimed this job last
@@ -594,6 +598,7 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
     done
     _mine || _lost
     [ ! -e "$job_record" ] || rm -f -- "$job_record"
+    _forget_benchmark
     for _pair in $job_ports; do
         [ ! -e "$job_dir/${_pair#*:}" ] || rm -rf -- "$job_dir/${_pair#*:}"
     done
@@ -615,9 +620,21 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
         ;;
     esac
     _mine || _lost
+    trap '' INT TERM # else a job could be done and told to have failed
     _write "$job_record" done 0
     trap - EXIT INT TERM
     rm -rf -- "$job_stage" "$job_dir/.owner"
+}
+
+_forget_benchmark() { # an older one would tell of another run, if Snakemake is killed before it writes this one's
+    case $job_record in
+    records/*/*.json | */records/*/*.json) ;;
+    *) return 0 ;;
+    esac
+    _x=${job_record%/*/*}
+    _path=${_x%records}benchmarks/${job_record#"$_x/"}
+    _path=${_path%.json}.tsv
+    [ ! -e "$_path" ] || rm -f -- "$_path"
 }
 
 _silent() { # OUTPUT: say that the program did not write it, and what of Java's words tells why

@@ -204,7 +204,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         from snakemake_executor_plugin_snakescope.watch import Watched
 
         assert self.watch is not None
-        watched = Watched(job_id, label.key, job.attempt, job, adopted)
+        watched = Watched(job_id, label.key, job.attempt, job, adopted, seen=self.watch.clock())
         with self._live_lock:
             self._live[label.key] = watched
         self.watch.changed()
@@ -217,7 +217,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
 
     def _refused(self, job: Any, message: str) -> None:
         """Slurm will not have the job, now or later."""
+        from snakemake_executor_plugin_snakescope.task import add_to_log
+
         self.logger.error(message)
+        add_to_log(job, f"error: {message}\n")
         self._give_up(job)
         self.report_job_error(SubmittedJobInfo(job), msg=message)
 

@@ -127,11 +127,16 @@ def story(facts: JobFacts) -> str:
 
 def tell_in_log(job: Any, facts: JobFacts, log: Path) -> None:
     """Say at the end of the step's own log what only Slurm knows, since that is where people look."""
+    add_to_log(job, f"error: {story(facts)}\n    see {log}\n")
+
+
+def add_to_log(job: Any, text: str) -> None:
+    """Add to the job's own log, if it has one."""
     for path in map(Path, job.log):
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
-                file.write(f"error: {story(facts)}\n    see {log}\n")
+                file.write(text)
         return
 
 

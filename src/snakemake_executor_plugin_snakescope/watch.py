@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,11 @@ from snakescope.errors import EnvironmentUnusableError
 SLOWEST_POLL_S = 60.0
 # Accounting is behind the controller; for so long it is waited for before the controller itself is asked, ...
 BEHIND_S = 20.0
-# ... and for so long before what the job left decides.
+# ... and for so long before what the job left decides. Not less: a controller that crashed may have forgotten a job
+# that is at work. Its node ends it when the two have found each other again; slurmdbd may take a minute to catch up.
 PATIENCE_S = 120.0
+# A job that never began need not be waited for, once the controller has said twice that it knows no such job.
+FORGOTTEN_S = 30.0
 # The exit code of a job that found another at the same work.
 YIELDED = 76
 # Why a job waits that will not start by itself.
@@ -42,6 +45,10 @@ class Watched:
         Whether it was in the queue before this run.
     gone_since
         When it was found to have left the queue.
+    seen
+        When it was submitted, or was in the queue last.
+    denied
+        How many times in a row the controller has said that it knows no such job, not even as one that ended.
     """
 
     id: str
@@ -50,6 +57,8 @@ class Watched:
     job: Any
     adopted: bool = False
     gone_since: float | None = None
+    seen: float | None = None
+    denied: int = 0
 
 
 class Watch:
@@ -74,6 +83,7 @@ class Watch:
         self.ledger = accounting.Ledger(folder)
         self.calls = 0
         self._accounting = True
+        self._remembers_s: float | None = None
         self._away_since: float | None = None
         self._last_change = clock()
         self._told: set[str] = set()
@@ -96,13 +106,17 @@ class Watch:
         queue = self.queue()
         if queue is None:
             return []
-        self._tell_stuck([queue[job.id] for job in jobs if job.id in queue])
-        gone = [job for job in jobs if job.id not in queue]
-        for job in gone:
-            job.gone_since = self.clock() if job.gone_since is None else job.gone_since
+        self._tell_stuck([queue[job.id] for job in jobs if _is_in(queue, job)])
+        gone = []
+        for job in jobs:
+            if _is_in(queue, job):
+                job.seen = self.clock()
+            else:
+                job.gone_since = self.clock() if job.gone_since is None else job.gone_since
+                gone.append(job)
         found = self._ask(gone)
         ended = [(job, facts) for job in gone if (facts := self._judged(job, found.get(job.id))) is not None]
-        self.ledger.add(facts for _, facts in ended)
+        self.ledger.add(facts for job, facts in ended if not self._never_began(job))  # its id is given to another
         others = {other.label.key: other for other in queue.values()}
         return [(job, facts) for job, facts in ended if facts.kind == "done" or not self._moved(job, others)]
 
@@ -133,7 +147,7 @@ class Watch:
         if other is None:
             return False
         self.say(f"Slurm job {job.id} ({job.key}) left the work to job {other.id}, which is followed now.")
-        job.id, job.gone_since, job.adopted = other.id, None, True
+        job.id, job.gone_since, job.adopted, job.seen, job.denied = other.id, None, True, self.clock(), 0
         return True
 
     def _ask(self, jobs: Sequence[Watched]) -> dict[str, JobFacts]:
@@ -147,7 +161,23 @@ class Watch:
                 found |= accounting.remembered(self.name, late)
             except EnvironmentUnusableError:
                 pass
+        self._ask_whether_known([job for job in jobs if job.id not in found and self._waited(job) >= FORGOTTEN_S])
         return found
+
+    def _ask_whether_known(self, jobs: Sequence[Watched]) -> None:
+        """Note whether the controller denies jobs that it would remember if they had ended since they were seen."""
+        if not jobs:
+            return
+        try:
+            self.calls += 1
+            if self._remembers_s is None:
+                self._remembers_s = slurm.remembers_s()
+            found = slurm.known(self.name, self.folder)
+        except EnvironmentUnusableError:
+            return
+        for job in jobs:
+            remembered = job.seen is not None and self.clock() - job.seen < self._remembers_s
+            job.denied = job.denied + 1 if remembered and not _is_in(found, job) else 0
 
     def _accounted(self, ids: list[str]) -> dict[str, JobFacts]:
         try:
@@ -170,7 +200,7 @@ class Watch:
     def _judged(self, job: Watched, facts: JobFacts | None) -> JobFacts | None:
         """What became of a job that has left the queue; None while that may still be learnt."""
         if facts is None:
-            if self._waited(job) < PATIENCE_S:
+            if self._waited(job) < PATIENCE_S and not self._never_began(job):
                 return None
             facts = JobFacts(job.id)
         log = accounting.log_of(self.folder, job.key, job.id)
@@ -181,9 +211,18 @@ class Watch:
         self.changed()
         return replace(facts, key=job.key, attempt=job.attempt)
 
+    def _never_began(self, job: Watched) -> bool:
+        """Whether the controller has forgotten a job before its node made the job's log."""
+        return job.denied > 1 and not accounting.log_of(self.folder, job.key, job.id).exists()
+
     @staticmethod
     def _by_exit_code(facts: JobFacts, code: int | None) -> JobFacts:
         """Of a job that nobody knows any more: without an exit code of its own it was lost with its node."""
         if code is None:
             return replace(facts, kind="node")
         return replace(facts, exit_code=code, kind="done" if code == 0 else "failed")
+
+
+def _is_in(queue: Mapping[str, slurm.QueuedJob], job: Watched) -> bool:
+    """Whether a job is there; a controller that has forgotten jobs gives their ids to others."""
+    return job.id in queue and queue[job.id].label.key == job.key

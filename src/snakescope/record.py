@@ -198,12 +198,12 @@ def _file(item: dict[str, Any]) -> FileFacts:
 
 
 def _peak_memory(benchmark: Path) -> float | None:
-    """Largest resident memory in MB from Snakemake's benchmark; None when it took none."""
+    """Largest resident memory in MB from Snakemake's benchmark; None when it took none or was killed before."""
     try:
         with benchmark.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         return max(float(row["max_rss"]) for row in rows)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):  # cut off, too
         return None
 
 

@@ -84,17 +84,19 @@ class Plan:
         self._geometry: dict[tuple[str, str, str], Geometry] = {}
 
     @classmethod
-    def read(cls, pipeline: str, sheet: str, root: Path = Path(), *, methods: Iterable[object] = ()) -> Plan:
+    def read(cls, pipeline: str, sheet: str | Sheet, root: Path = Path(), *, methods: Iterable[object] = ()) -> Plan:
         """Read the compiled plan of a pipeline and a sample sheet, both relative to the study folder `root`.
 
-        `methods` are the deployment methods that Snakemake was given.
+        A sheet that has been read already is taken as it is. `methods` are the deployment methods that Snakemake was
+        given.
         """
         path = root / layout.plan_file(pipeline)
         if not path.is_file():
             fix = f"Run: snakescope compile {pipeline}"
             raise problem(path, "the pipeline has not been compiled", fix)
         compiled = json.loads(path.read_text(encoding="utf-8"))
-        return cls(compiled, read_sheet(root / sheet), mode=mode_of(methods), root=root)
+        read = sheet if isinstance(sheet, Sheet) else read_sheet(root / sheet)
+        return cls(compiled, read, mode=mode_of(methods), root=root)
 
     @property
     def rule_files(self) -> list[str]:
@@ -295,19 +297,23 @@ class Plan:
             return text
 
     def resource(self, step: str, name: str, unit: str, attempt: int) -> int:
-        """A resource of one job, rounded up; grows with each attempt as the last one's end asks for.
+        """A resource of one job, rounded up to whole megabytes or minutes; grows as `amount` does."""
+        return max(1, math.ceil(self.amount(step, name, unit, attempt)))
+
+    def amount(self, step: str, name: str, unit: str, attempt: int) -> float:
+        """A resource of one job as its expression says; grows with each attempt as the last one's end asks for.
 
         An expression that speaks of ``attempt`` says itself how it grows.
         """
         times = 1 if attempt == 1 else growth(layout.slurm_failure(unit, step), name, attempt)
         expression = self.steps[step]["resources"][name]
         if not isinstance(expression, str):
-            return max(1, math.ceil(float(expression) * times))
+            return float(expression) * times
         try:
             value = evaluate_number(expression, {**self._names(step, unit), "attempt": times})
         except (UnknownValueError, ExpressionError):
             value = UNKNOWN_RESOURCE[name]
-        return max(1, math.ceil(value if "attempt" in expression else value * times))
+        return float(value if "attempt" in expression else value * times)
 
     # ------------------------------------------------------------------ where the tools run
 

@@ -20,6 +20,7 @@ import yaml
 from integration_helpers import COUNT, GATHER, STAMP, TinyStudy
 from snakescope import layout
 from snakescope.cluster import processes
+from snakescope.record import read_record
 from snakescope.runner.folder import compile_study, open_study
 from snakescope.samples import Sheet, write_sheet
 from snakescope.workflow import Plan
@@ -451,6 +452,22 @@ def test_what_a_killed_job_has_left_running_is_ended_before_its_rows_run_again(s
     study.set_pipeline({})
     assert study.shard("s1", "0001")[0] == 0
     assert not processes.with_variable("SNAKESCOPE_LEASE", [token])
+
+
+def test_what_a_tool_that_outlived_its_snakemake_took_is_unknown(shard_study: Make) -> None:
+    study = shard_study(2)
+    study.set_pipeline({"stamp": {"sleep_s": 2}})
+    study.shards()
+    study.write(layout.benchmark("r0", "stamp"), "s\tmax_rss\n1\t999\n")  # of an earlier run
+    process = study.start("s1", "0001")
+    wait_until(lambda: len(study.starts()) == 2)
+    process.kill()  # it alone
+    process.communicate()
+    records = [study.root / layout.record(row, "stamp") for row in ("r0", "r1")]
+    wait_until(lambda: all(path.exists() for path in records))
+    assert study.shard("s1", "0001")[0] == 0
+    assert once(study)
+    assert [read_record(path, study.root).peak_memory_mb for path in records] == [None, None]
 
 
 @pytest.mark.soak

@@ -113,7 +113,7 @@ accounting_conf() {
     # The socket stands here once more: without it, clients that ask slurmdbd look for a munged of the machine.
     printf '%s\n' AccountingStorageType=accounting_storage/slurmdbd AccountingStorageHost=127.0.0.1 \
         "AccountingStoragePort=$((PORT + 1))" "AccountingStoragePass=$STATE/munge/socket" \
-        AccountingStoreFlags=job_comment AccountingStorageTRES=gres/gpu
+        AccountingStoreFlags=job_comment AccountingStorageTRES=gres/gpu AccountingStorageEnforce=associations
 }
 
 node_conf() {

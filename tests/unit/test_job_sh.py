@@ -747,6 +747,17 @@ def test_facts_of_an_old_failure_go_away_when_the_job_runs_again(shell: Shell, t
     assert not (tmp_path / FAILED).exists()
 
 
+def test_an_older_benchmark_is_gone_when_the_job_is_done_and_stays_when_it_fails(shell: Shell, tmp_path: Path) -> None:
+    older, another = tmp_path / "benchmarks/u1/step.tsv", tmp_path / "benchmarks/u2/step.tsv"
+    for path in (older, another):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    shell.run(tmp_path, f"job_output out {OUT}/out.txt", "job_run false", ok=False)
+    assert older.exists()
+    shell.run(tmp_path, *writing("x"))
+    assert (older.exists(), another.exists()) == (False, True)
+
+
 def test_an_older_output_is_replaced_whole(shell: Shell, tmp_path: Path) -> None:
     tree(tmp_path / OUT / "out.zarr", {"old/chunk": b"1"})
     shell.run(
@@ -764,6 +775,45 @@ def test_the_staging_folder_of_a_killed_run_is_removed_by_the_next(shell: Shell,
     process.communicate()
     assert len(list((tmp_path / OUT).glob(".stage-*"))) == 1
     shell.run(tmp_path, *writing("x"))
+    assert left_over(tmp_path) == []
+
+
+def cut_off(folder: Path) -> list[Path]:
+    """What is left of a run that was killed while it wrote a record, and the facts of a failure."""
+    paths = [folder / f"{name}.n1.cluster.77" for name in (RECORD, FAILED)]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"schema": 1,')
+    return paths
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_what_a_killed_run_was_writing_is_removed_by_the_next(shell: Shell, tmp_path: Path, ok: bool) -> None:
+    cut_off(tmp_path)
+    shell.run(tmp_path, *(writing("x") if ok else [f"job_output out {OUT}/out.txt", "job_run false"]), ok=ok)
+    assert left_over(tmp_path) == []
+
+
+def test_a_run_that_has_not_claimed_the_job_leaves_alone_what_others_write(shell: Shell, tmp_path: Path) -> None:
+    paths = cut_off(tmp_path)
+    shell.run(tmp_path, "job_model MODEL no/such/file", ok=False)
+    assert failed(tmp_path).exit_code == 1
+    assert all(path.exists() for path in paths)
+
+
+def test_a_job_that_is_told_to_end_when_its_record_is_written_is_done(shell: Shell, tmp_path: Path) -> None:
+    if "busybox" in shell.argv[0]:
+        pytest.skip("busybox has its programs inside")
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/mv"
+    program.write_text(
+        f'#!/bin/sh\ncase $* in *step.json) kill -s TERM "$PPID" ;; esac\nexec {shutil.which("mv")} "$@"\n'
+    )
+    program.chmod(0o755)
+    told = Shell(shell.argv, f"{tmp_path}/bin:{shell.path}")
+    told.run(tmp_path, *writing("x"))
+    assert done(tmp_path).status == "done"
+    assert not (tmp_path / FAILED).exists()
     assert left_over(tmp_path) == []
 
 

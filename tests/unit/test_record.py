@@ -82,6 +82,7 @@ def test_a_flat_image_has_no_voxel_size_in_z() -> None:
         ("s\th:m:s\tmax_rss\n", None),
         ("", None),
         ("s\n1\n", None),
+        ("s\th:m:s\tmax_rss\n1.0\t0:0", None),
     ],
 )
 def test_peak_memory_comes_from_the_benchmark_where_it_was_taken(tmp_path: Path, text: str, peak: float | None) -> None:

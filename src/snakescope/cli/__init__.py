@@ -6,13 +6,14 @@ Exit codes: 0 done; 1 some rows failed, the rest are finished; 2 bad input or us
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 
 from snakescope import __version__
 from snakescope.cli import archive, study, tool
 from snakescope.cli.words import Handler
-from snakescope.errors import SnakescopeError
+from snakescope.errors import EnvironmentUnusableError, SnakescopeError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where, fix = error.filename or "a file", "Make room, or ask for a larger quota; see `df`, `df -i` and `quota`."
+        print(f"snakescope: {where} cannot be written ({error.strerror}).\n    {fix}", file=sys.stderr)
+        return EnvironmentUnusableError.exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:

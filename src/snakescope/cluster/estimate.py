@@ -7,7 +7,6 @@ different kinds.
 
 from __future__ import annotations
 
-import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,10 @@ from snakescope.cluster.pending import Pending, in_order
 from snakescope.samples import Row
 from snakescope.workflow import Plan
 
-# Snakemake's own work for one job inside an allocation, in minutes.
-ENGINE_MIN = 0.015 / 60
+# What one job inside an allocation takes around its tool, in minutes: Snakemake's work, shell, digests, record.
+ENGINE_MIN = 0.02 / 60
+# No tool is so quick that its time is nothing.
+LEAST_MIN = 0.01 / 60
 # Times of a step are counted on when they were measured so often; then so many times slower is allowed for.
 MEASURED, SLOWER = 3, 4
 
@@ -105,7 +106,8 @@ def _source(plan: Plan, step: str, pending: Pending, kinds: _Kinds, limits: dict
 def _limit(plan: Plan, step: str, unit: str, kind: int, limits: dict[int, Need]) -> Need:
     if kind not in limits:
         compiled = plan.steps[step]
-        minutes = plan.resource(step, "runtime_min", unit, 1)
+        # not rounded up to a minute, which many short jobs in one would all be taken for
+        minutes = max(LEAST_MIN, plan.amount(step, "runtime_min", unit, 1))
         limits[kind] = Need(
             minutes + ENGINE_MIN,
             minutes,
@@ -121,7 +123,7 @@ def _scaled(need: Need, source: Source) -> Need:
     if source.ratio is None:
         return need
     minutes = need.limit_min * source.ratio
-    limit = max(need.limit_min, math.ceil(2 * minutes))
+    limit = max(need.limit_min, 2 * minutes)
     return replace(need, minutes=minutes + ENGINE_MIN, limit_min=limit, measured=source.records >= MEASURED)
 
 

@@ -7,6 +7,7 @@ resources as Snakemake names them.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -62,9 +63,7 @@ def preflight(
     InputError
         With every account, partition or resource that is refused.
     """
-    for program in PROGRAMS:
-        if shutil.which(program) is None:
-            raise no_slurm(program)
+    _need_programs()
     _try_disk(root)
     if found is None:
         found, default = offered()
@@ -105,6 +104,7 @@ def offered() -> tuple[dict[str, Partition], str | None]:
     EnvironmentUnusableError
         If there is no Slurm here or it does not answer.
     """
+    _need_programs()
     try:
         said = call("sinfo", "--noheader", "--format=%P|%l|%m|%c|%D|%a|%G")
     except (SlurmAwayError, SlurmRefusedError) as error:
@@ -117,6 +117,12 @@ def offered() -> tuple[dict[str, Partition], str | None]:
             default = name if fields[0].endswith("*") else default
             found[name] = _merged(found.get(name), _partition(fields))
     return found, default
+
+
+def _need_programs() -> None:
+    for program in PROGRAMS:
+        if shutil.which(program) is None:
+            raise no_slurm(program)
 
 
 def _partition(fields: Sequence[str]) -> Partition:
@@ -157,7 +163,7 @@ def _try_disk(root: Path) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         fix = "Make room, or ask for a larger quota; see `df`, `df -i` and `quota`. Nothing was submitted."
-        raise EnvironmentUnusableError(f"{root}: cannot be written ({error.strerror}).\n    {fix}") from error
+        raise EnvironmentUnusableError(f"{root.resolve()}: cannot be written ({error.strerror}).\n    {fix}") from error
     finally:
         with suppress(OSError):
             probe.unlink()
@@ -260,8 +266,9 @@ def _no_account(account: str | None) -> Problem:
 def _accounts() -> list[str]:
     """The user's accounts, where the site's accounting tells them."""
     try:
-        said = call("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={os.getuid()}", "format=account")
-    except EnvironmentUnusableError:
+        user = pwd.getpwuid(os.getuid()).pw_name  # sacctmgr knows no numbers
+        said = call("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={user}", "format=account")
+    except (KeyError, EnvironmentUnusableError):
         return []
     return [line.strip() for line in said.splitlines() if line.strip()]
 

@@ -11,7 +11,6 @@ work on the same. Knows nothing of Slurm but the id of the job that it runs in.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -22,191 +21,22 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from snakescope import layout
 from snakescope.cluster import lease, processes, staging
+from snakescope.cluster.outcome import FROM_OUTSIDE, Outcome, Shelf, assess, failed_by_itself, maker, ordered, upstream
 from snakescope.cluster.pending import in_order
+from snakescope.cluster.stop import Stop
+from snakescope.cluster.task import AGAIN, DONE, YIELDED, Pair, Task, read_task, read_todo
 from snakescope.errors import InputError
 from snakescope.record import reason
 from snakescope.workflow import Plan
 
-DONE, AGAIN, YIELDED = 0, 75, 76
 LISTED = 1000
 # What each process of a job is started with, so that those of a killed job can be told.
 LEASE_VARIABLE = "SNAKESCOPE_LEASE"
-# Seconds from being told to end until what has not ended is killed, and until we end whatever is left.
-GRACE_S, LAST_S = 5.0, 12.0
-# Exit codes that say: a signal from outside ended it (HUP, INT, KILL, TERM).
-_FROM_OUTSIDE = {129, 130, 137, 143}
-
-Pair = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What one cluster job is told to do; all paths are relative to the study folder, which is the current one."""
-
-    digest: str
-    stage: str
-    shard: str
-    pipeline: str
-    cores: int
-    mem_mb: int
-    gpus: int = 0
-    growth: int = 1
-    final: int = 0
-    patience_s: float = 30.0
-    later: Sequence[str] = ()
-    extra: Sequence[str] = ()
-
-    @property
-    def manifest(self) -> str:
-        """The shard's slice of the sheet."""
-        return layout.manifest(self.digest, self.shard)
-
-    @property
-    def todo(self) -> Path:
-        """The pairs of step and unit that are to be made."""
-        return Path(layout.todo_file(self.digest, self.stage, self.shard))
-
-    @property
-    def done(self) -> Path:
-        """What is left when all is done."""
-        return Path(layout.done_file(self.digest, self.stage, self.shard))
-
-    @property
-    def begun(self) -> Path:
-        """Which list of pairs has been begun with."""
-        return self.todo.with_suffix(".begun")
-
-    @property
-    def lease(self) -> Path:
-        """The first lease on this work."""
-        return Path(layout.lease_file(self.digest, self.stage, self.shard))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of the pairs.
-
-    Parameters
-    ----------
-    done, failed, blocked
-        Done; failed by themselves; waiting for one that has failed.
-    killed, untouched
-        Ended by the system; not begun, or cut off without a trace. Another try may do them.
-    """
-
-    done: Sequence[Pair] = ()
-    failed: Sequence[Pair] = ()
-    blocked: Sequence[Pair] = ()
-    killed: Sequence[Pair] = ()
-    untouched: Sequence[Pair] = ()
-
-    @property
-    def is_final(self) -> bool:
-        """Whether another try would change nothing."""
-        return not (self.killed or self.untouched)
-
-
-class Stop:
-    """Ends everything that this process has started, once, when a signal says so."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._ended = threading.Event()
-
-    def listen(self) -> None:
-        """Take the signals that ask for an end."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self)
-
-    def __call__(self, *_: object) -> None:
-        """End; what a signal calls."""
-        if not self.asked:
-            self.end_all()
-            raise KeyboardInterrupt
-
-    def end_all(self) -> None:
-        """End all children, gently at first; whatever happens, this process is gone soon."""
-        self.asked = True
-        threading.Thread(target=self._end_all, daemon=True).start()
-
-    def wait(self) -> None:
-        """Wait until all that was started has ended, or been killed."""
-        if self.asked:
-            self._ended.wait(LAST_S)
-
-    def _end_all(self) -> None:
-        # not SIGINT, which what was started in the background of a shell ignores; what a job's shell starts when it has
-        # been told is its tidying up, but what is there after a while has not heard
-        me, told, begun, again = os.getpid(), set[int](), time.monotonic(), False
-        while (left := set(processes.children(me))) and (passed := time.monotonic() - begun) < GRACE_S:
-            for child in left - told:
-                processes.end([child, *processes.descendants(child)], signal.SIGTERM)
-            told |= left
-            if passed > GRACE_S / 3 and not again:
-                again = True
-                processes.end(set(processes.descendants(me)) - left, signal.SIGTERM)
-            time.sleep(0.1)
-        processes.end(processes.descendants(me), signal.SIGKILL)
-        self._ended.set()
-        time.sleep(LAST_S - GRACE_S)
-        os._exit(AGAIN)
-
-
-# ---------------------------------------------------------------------- what is there
-
-
-class Shelf:
-    """Which records and failures there are, by one look at each unit's folder."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, set[str]] = {}
-
-    def has_record(self, step: str, unit: str) -> bool:
-        """Whether a job is done."""
-        return self._has(layout.record(unit, step))
-
-    def failure(self, step: str, unit: str) -> int | None:
-        """The exit code of a job that failed; None when there is no word of a failure."""
-        path = layout.failure(unit, step)
-        if not self._has(path):
-            return None
-        try:
-            return int(json.loads(Path(path).read_text(encoding="utf-8"))["exit_code"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def _has(self, path: str) -> bool:
-        folder, _, name = path.rpartition("/")
-        if folder not in self._names:
-            try:
-                self._names[folder] = set(os.listdir(folder))  # noqa: PTH208 - names only
-            except OSError:
-                self._names[folder] = set()
-        return name in self._names[folder]
-
-
-def read_todo(path: Path) -> dict[Pair, str]:
-    """The pairs of step and unit that a job is to make, with ``new`` or ``stale``."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return {(step, unit): state for step, unit, state in (line.split("\t") for line in lines if line)}
-
-
-def upstream(plan: Plan, step: str, unit: str) -> Iterator[Pair]:
-    """The pairs whose outputs a job takes."""
-    wires = plan.steps[step]["inputs"]
-    for port in [port for port, wire in wires.items() if wire["from"] == "step"]:
-        for path in plan.inputs(step, port, unit):
-            yield _maker(path)
-
-
-# ---------------------------------------------------------------------- the work
 
 
 def run(task: Task, stop: Stop) -> int:
@@ -269,7 +99,7 @@ def _begin(task: Task, todo: dict[Pair, str]) -> None:
     mark = f"{facts.st_mtime_ns} {facts.st_size}\n"
     shelf = Shelf()
     if task.begun.exists() and task.begun.read_text(encoding="utf-8") == mark:
-        _sweep(pair for pair in todo if shelf.has_record(*pair))
+        _sweep((pair for pair in todo if shelf.has_record(*pair)), shelf)
         return
     for (step, unit), state in todo.items():
         if state == "stale" and shelf.has_record(step, unit):
@@ -279,21 +109,27 @@ def _begin(task: Task, todo: dict[Pair, str]) -> None:
     task.begun.write_text(mark, encoding="utf-8")
 
 
-def _sweep(done: Iterable[Pair]) -> None:
-    """Remove what is left of jobs that were killed between their record and their end."""
+def _sweep(done: Iterable[Pair], shelf: Shelf) -> None:
+    """Remove what is left of jobs that were killed between their record and their end, or that lost to another.
+
+    Of a job that is done nobody writes anything that counts. What a job without a record has left is removed by its
+    next run, once no other can take it for its own: one on a node of which nothing is heard may still be writing it.
+    """
     for step, unit in done:
         folder = Path(layout.result(unit, step, ""))
         for stage in folder.glob(".stage-*"):
             shutil.rmtree(stage, ignore_errors=True)
         (folder / ".owner").unlink(missing_ok=True)
+        for path in [layout.failure(unit, step), *shelf.cut_off(step, unit)]:
+            Path(path).unlink(missing_ok=True)
 
 
 def _targets(plan: Plan, todo: dict[Pair, str]) -> list[Pair]:
     """The pairs that can be made now, upstream first. What cannot be read is told as a failure of its row."""
     shelf = Shelf()
     possible: dict[Pair, None] = {}
-    for step, unit in _ordered(plan, todo):
-        if shelf.has_record(step, unit) or _own_failure(shelf, step, unit):
+    for step, unit in ordered(plan, todo):
+        if shelf.has_record(step, unit) or failed_by_itself(shelf, step, unit):
             continue
         needed = [pair for pair in upstream(plan, step, unit) if pair not in possible]
         if not all(shelf.has_record(*pair) for pair in needed):
@@ -304,16 +140,6 @@ def _targets(plan: Plan, todo: dict[Pair, str]) -> list[Pair]:
         else:
             possible[step, unit] = None
     return list(possible)
-
-
-def _ordered(plan: Plan, todo: Iterable[Pair]) -> list[Pair]:
-    rank = {step: index for index, step in enumerate(in_order(plan))}
-    return sorted(todo, key=lambda pair: rank[pair[0]])
-
-
-def _own_failure(shelf: Shelf, step: str, unit: str) -> bool:
-    code = shelf.failure(step, unit)
-    return code is not None and code not in _FROM_OUTSIDE and code >= 0
 
 
 def _missing_source(plan: Plan, step: str, unit: str) -> str | None:
@@ -367,7 +193,7 @@ def _kept_for_later(task: Task, plan: Plan, targets: Sequence[Pair]) -> list[str
         for port, wire in plan.steps[step]["inputs"].items():
             if wire.get("step") in temporary:
                 paths = plan.inputs(step, port, unit)
-                kept |= dict.fromkeys(path for path in paths if _maker(path) in made | read)
+                kept |= dict.fromkeys(path for path in paths if maker(path) in made | read)
     return list(kept)
 
 
@@ -384,12 +210,6 @@ def _later(task: Task, plan: Plan) -> Iterator[Pair]:
                 yield step, unit
 
 
-def _maker(path: str) -> Pair:
-    """The pair that makes a result."""
-    _, unit, step, _ = path.split("/", 3)
-    return step, unit
-
-
 def _is_whole(path: str, units: set[str]) -> bool:
     """Whether a result or record of this shard belongs to a job that is done."""
     parts = Path(path).parts
@@ -402,35 +222,11 @@ def _forget_ended(targets: Sequence[Pair]) -> None:
     """Ended with us is not failed."""
     shelf = Shelf()
     for step, unit in targets:
-        if shelf.failure(step, unit) in _FROM_OUTSIDE:
+        if shelf.failure(step, unit) in FROM_OUTSIDE:
             Path(layout.failure(unit, step)).unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------- what came of it
-
-
-def assess(plan: Plan, todo: Iterable[Pair], shelf: Shelf) -> Outcome:
-    """Tell by records and failures what became of each pair.
-
-    A pair without a trace is blocked when one that it needs has failed; else the allocation ended before its time.
-    """
-    found: dict[str, list[Pair]] = {name: [] for name in ("done", "failed", "blocked", "killed", "untouched")}
-    state: dict[Pair, str] = {}
-    for pair in _ordered(plan, todo):
-        state[pair] = _state(plan, pair, shelf, state)
-        found[state[pair]].append(pair)
-    return Outcome(**found)
-
-
-def _state(plan: Plan, pair: Pair, shelf: Shelf, known: Mapping[Pair, str]) -> str:
-    if shelf.has_record(*pair):
-        return "done"
-    if shelf.failure(*pair) is not None:
-        return "failed" if _own_failure(shelf, *pair) else "killed"
-    needed = {known.get(need) or ("done" if shelf.has_record(*need) else "failed") for need in upstream(plan, *pair)}
-    if needed & {"killed", "untouched"}:
-        return "untouched"
-    return "blocked" if needed & {"failed", "blocked"} else "untouched"
 
 
 def _give_up(plan: Plan, todo: Iterable[Pair], outcome: Outcome) -> Outcome:
@@ -468,7 +264,7 @@ def _tell(task: Task, outcome: Outcome) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; see the module."""
-    task = _task(argv)
+    task = read_task(argv)
     stop = Stop()
     stop.listen()
     try:
@@ -479,23 +275,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr, flush=True)
         return AGAIN
-
-
-def _task(argv: Sequence[str] | None) -> Task:
-    parser = argparse.ArgumentParser(prog="python -m snakescope.cluster.shard", description="One cluster job.")
-    parser.add_argument("--plan", dest="digest", required=True, metavar="DIGEST", help="digest of the plan")
-    parser.add_argument("--stage", required=True)
-    parser.add_argument("--shard", required=True)
-    parser.add_argument("--pipeline", required=True, help="name of the pipeline")
-    parser.add_argument("--cores", type=int, required=True)
-    parser.add_argument("--mem-mb", type=int, required=True, help="memory that all tools may use together")
-    parser.add_argument("--gpus", type=int, default=0)
-    parser.add_argument("--growth", type=int, default=1, help="how many times the planned memory that is")
-    parser.add_argument("--final", type=int, default=0, help="1 when there will be no further try")
-    parser.add_argument("--patience-s", type=float, default=30.0, help="how long to wait for a job that is ending")
-    parser.add_argument("--later", nargs="*", default=(), metavar="STAGE/SHARD", help="jobs that run after this one")
-    parser.add_argument("--extra", nargs=argparse.REMAINDER, default=(), help="more arguments for Snakemake")
-    return Task(**vars(parser.parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from snakescope.cluster.stages import ROUNDING, Stage, Together, asked_min, hold
 from snakescope.errors import InputError, Problem
 from snakescope.workflow import Plan
 
-# Jobs that one Snakemake inside an allocation is given at most: it takes about 15 ms and 15 KB for each.
+# Jobs that one Snakemake inside an allocation is given at most: it takes about 20 ms and 20 KB for each.
 MOST_PAIRS = 10_000
 # Where there is less than one full shard to do, jobs may be this part of the target long.
 LEAST_PART = 0.25

@@ -5,6 +5,7 @@ Knows files only. What they leave open can be asked of the cluster by others and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,9 @@ from snakescope.tool.base import Model, parse, read_yaml
 
 CORES_PER_JOB = 8
 SITE_FILE = "site.yaml"
+# What Slurm is asked for beside account and partition, and the words for it that no Python could be.
+OTHERS = ("qos", "constraint", "reservation", "gres", "nodes", "slurm_extra")
+PLAIN = re.compile(r"[\w.,:|&-]+")
 Grain = Literal["auto", "row", "fanout"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -69,6 +73,9 @@ class Site:
         Partitions that jobs may go to, the preferred one first. Empty: the cluster decides, and no limit is known.
     executor, jobs, retries, account, partition
         What ``config.yaml`` says; None where it does not.
+    others
+        What else its default resources ask of Slurm for every job, such as ``qos``: what is told in plain words and
+        changed for no step.
     """
 
     name: str = "slurm"
@@ -79,6 +86,7 @@ class Site:
     retries: int = 0
     account: str | None = None
     partition: str | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -153,6 +161,7 @@ def read_site(root: Path, name: str = "slurm") -> Site:
         retries=_count(profile, "retries", config) or 0,
         account=_text(defaults.get("slurm_account")),
         partition=_text(defaults.get("slurm_partition")),
+        others=_others(defaults, profile.get("set-resources")),
     )
 
 
@@ -182,6 +191,22 @@ def _count(profile: Mapping[str, Any], key: str, path: Path) -> int | None:
     if isinstance(found, bool) or not isinstance(found, int) or found < 0:
         raise problem(f"{path}: {key}", f"found {found!r}; expected a whole number")
     return found
+
+
+def _others(defaults: Mapping[str, Any], changed: Any) -> dict[str, str]:
+    """Plain words only: what looks like an expression Snakemake takes for one, and it may differ from job to job."""
+    by_step = list(changed.values()) if isinstance(changed, dict) else [changed] if changed else []
+    if not all(isinstance(one, dict) for one in by_step):
+        return {}
+    steps = {name for one in by_step for name in one}
+    found = {name: _text(defaults.get(name)) for name in OTHERS if name not in steps}
+    return {
+        name: text for name, text in found.items() if text and (PLAIN.fullmatch(text) or _is_quoted(defaults[name]))
+    }
+
+
+def _is_quoted(value: Any) -> bool:
+    return isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
 
 
 def _text(value: Any) -> str | None:

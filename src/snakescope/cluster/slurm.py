@@ -333,7 +333,22 @@ def queue(name: str, folder: Path) -> dict[str, QueuedJob]:
     folder
         Folder that they work in; those of a copy of the study elsewhere are not ours.
     """
-    said = call("squeue", f"--name={name}", f"--user={os.getuid()}", "--noheader", "--format=%i|%T|%r|%k|%Z")
+    return _listed(name, folder)
+
+
+def known(name: str, folder: Path) -> dict[str, QueuedJob]:
+    """As `queue`, with the jobs that have ended and that the controller still remembers."""
+    return _listed(name, folder, "--states=all")
+
+
+def remembers_s() -> float:
+    """For how many seconds at least the controller remembers a job that has ended (``MinJobAge``)."""
+    found = re.search(r"^MinJobAge\s*=\s*([0-9]+)", call("scontrol", "show", "config"), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def _listed(name: str, folder: Path, *words: str) -> dict[str, QueuedJob]:
+    said = call("squeue", f"--name={name}", f"--user={os.getuid()}", *words, "--noheader", "--format=%i|%T|%r|%k|%Z")
     found = {}
     for line in said.splitlines():
         fields = line.split("|", 4)

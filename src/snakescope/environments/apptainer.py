@@ -17,7 +17,7 @@ from snakescope.errors import Problem
 
 # Variables of the host that a job needs inside; every other one stays outside.
 PASSED = (
-    "SNAKESCOPE_SNAKEMAKE", "SLURM_JOB_ID", "SLURM_JOB_PARTITION",
+    "SNAKESCOPE_SNAKEMAKE", "SNAKESCOPE_LEASE", "SLURM_JOB_ID", "SLURM_JOB_PARTITION",
     "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
 )  # fmt: skip
 # Top-level folders of a study that jobs write to.

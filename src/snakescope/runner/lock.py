@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snakescope import layout
-from snakescope.errors import problem
+from snakescope.errors import EnvironmentUnusableError, problem
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ def run_lock(root: Path) -> Iterator[RunLock]:
     ------
     InputError
         If another run is at work in the folder, or the folder cannot be written.
+    EnvironmentUnusableError
+        If the disk or the quota is full.
     """
     path = root / layout.STATE / "run.lock"
     try:
@@ -48,11 +50,19 @@ def run_lock(root: Path) -> Iterator[RunLock]:
             raise problem(root, f"another run is at work here ({owner})", "Wait for it to end, or stop it.") from None
         crashed = bool(os.pread(descriptor, 1, 0))
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+        _tell(root, descriptor, f"process {os.getpid()} on {os.uname().nodename}\n")
         yield RunLock(descriptor, crashed)
         os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _tell(root: Path, descriptor: int, text: str) -> None:
+    try:
+        os.pwrite(descriptor, text.encode(), 0)
+    except OSError as error:
+        fix = "Make room, or ask for a larger quota; see `df`, `df -i` and `quota`. Nothing was started."
+        raise EnvironmentUnusableError(f"{root.resolve()}: cannot be written ({error.strerror}).\n    {fix}") from error
 
 
 def snakemake_locks(root: Path) -> list[Path]:

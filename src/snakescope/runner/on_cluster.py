@@ -27,6 +27,7 @@ from snakescope.runner.folder import Study
 from snakescope.runner.follow import follow
 from snakescope.runner.lock import RunLock
 from snakescope.runner.outcome import Failure
+from snakescope.runner.placement import place_of, placement
 from snakescope.runner.progress import RunState, display_for
 from snakescope.samples import Sheet
 from snakescope.workflow import Plan
@@ -69,13 +70,8 @@ class ShardResult:
     failures: list[Failure]
 
 
-def plan_for(study: Study, site: Site, wanted: Wanted) -> RunPlan:
+def plan_for(study: Study, plan: Plan, site: Site, wanted: Wanted) -> RunPlan:
     """The plan of a run as it would be now; the cluster is not asked, and nothing is written."""
-    plan = Plan.read(study.config.pipeline, wanted.samples, study.root)
-    return _made(study, plan, site, wanted)
-
-
-def _made(study: Study, plan: Plan, site: Site, wanted: Wanted) -> RunPlan:
     return make_plan(
         plan, site, study.root,
         grain=wanted.grain, failed_only=wanted.failed_only,
@@ -83,10 +79,9 @@ def _made(study: Study, plan: Plan, site: Site, wanted: Wanted) -> RunPlan:
     )  # fmt: skip
 
 
-def rows_of_failures(study: Study, samples: str) -> list[str]:
+def rows_of_failures(plan: Plan, root: Path) -> list[str]:
     """Ids of the rows whose jobs failed when they ran last, with the rest of each group that a step runs over."""
-    plan = Plan.read(study.config.pipeline, samples, study.root)
-    failed = keep_failed(find_pending(plan, study.root), plan, study.root)
+    failed = keep_failed(find_pending(plan, root), plan, root)
     chosen = {row.id for step, units in failed.pairs.items() for unit in units for row in plan.units(step)[unit]}
     before = -1
     while before != len(chosen):  # a group shares rows with groups of other steps
@@ -99,7 +94,7 @@ def rows_of_failures(study: Study, samples: str) -> list[str]:
     return [row.id for row in plan.sheet.rows if row.id in chosen]
 
 
-def run_on_cluster(study: Study, site: Site, wanted: Wanted, lock: RunLock) -> tuple[RunPlan, RunState]:
+def run_on_cluster(study: Study, plan: Plan, site: Site, wanted: Wanted, lock: RunLock) -> tuple[RunPlan, RunState]:
     """Run through Slurm.
 
     Returns
@@ -116,10 +111,9 @@ def run_on_cluster(study: Study, site: Site, wanted: Wanted, lock: RunLock) -> t
     found, default = offered()
     accounting.catch_up(study.root)  # of jobs that ended when no head was there
     site = site.completed(found, default)
-    plan = Plan.read(study.config.pipeline, wanted.samples, study.root)
     made = _to_take_up(study.root, plan, site, wanted)
     if made is None:
-        made = _made(study, plan, site, wanted)
+        made = plan_for(study, plan, site, wanted)
         if not made.pending:
             return made, RunState()
         for remark in preflight(study.root, _asked(made, site), found=found, default=default):
@@ -158,11 +152,11 @@ def _say(text: str, wanted: Wanted) -> None:
 
 def _asked(made: RunPlan, site: Site) -> Iterator[dict[str, Any]]:
     """What the jobs ask for, as Snakemake names it."""
-    common = {"slurm_account": site.account, "slurm_partition": site.partition}
+    common = {**site.others, "slurm_account": site.account, "slurm_partition": site.partition}
     if made.grain == "row":
         for step in (step for step in made.steps if step.pending):
             asked = {"mem_mb": step.mem_mb + made.mem_margin_mb, "runtime": step.limit_min, "gpu": step.gpus}
-            yield _known(common | asked | {"threads": step.cores, "slurm_partition": step.partition or site.partition})
+            yield _known(common | asked | {"threads": step.cores} | place_of(step, site))
     for job in made.jobs:
         asked = {"mem_mb": job.mem_mb, "runtime": job.runtime_min, "gpu": job.gpus, "threads": job.cores}
         yield _known(common | asked | {"slurm_partition": job.partition or site.partition} | dict(job.resources))
@@ -175,7 +169,7 @@ def _known(resources: Mapping[str, Any]) -> dict[str, Any]:
 def _follow(study: Study, made: RunPlan, site: Site, wanted: Wanted, lock: RunLock) -> RunState:
     arguments = ["--profile", f"profiles/{site.name}"]
     if made.grain == "row":
-        arguments += ["--config", f"samples={wanted.samples}"]
+        arguments += ["--config", f"samples={wanted.samples}", *placement(made, site, study.root)]
         names, snakefile = [layout.STAGE_RULE, *(step.step for step in made.steps)], layout.SNAKEFILE
     else:
         names, snakefile = [layout.STAGE_RULE, *(stage.name for stage in made.stages)], SNAKEFILE

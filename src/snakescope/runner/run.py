@@ -88,26 +88,28 @@ def run(
     with run_lock(study.root) as lock:
         started = time.monotonic()
         compiled = [stale.path for stale in compile_study(study)]
-        samples = _written(study, sheet, rows)
+        samples, rows = _written(study, sheet, rows)
         methods = deployment_methods(study.root / "profiles" / profile, sdm, extra)
-        tools = Plan.read(study.config.pipeline, study.config.samples, study.root, methods=methods)
+        # of the whole sheet, since jobs that an earlier run has left in a queue see by it what lies outside
+        tools = Plan.read(study.config.pipeline, sheet, study.root, methods=methods)
+        tasks = tools if rows is sheet else Plan.read(study.config.pipeline, rows, study.root, methods=methods)
         extra = [*deployment_arguments(sdm), *extra]
         wanted = Wanted(samples, grain, retry_failed, quiet, extra)
         if planned and (plan or dry_run):
-            made = plan_for(study, site, wanted)
+            made = plan_for(study, tasks, site, wanted)
             return RunResult(0, made.pending, compiled=compiled, plan=plan_text(made))
         if not dry_run:
             check_deployment(tools, quiet=quiet)
         _release_after_crash(study.root, lock)
         if planned:
-            made, state = run_on_cluster(study, site, wanted, lock)
+            made, state = run_on_cluster(study, tasks, site, wanted, lock)
             result = _cluster_result(study, made, state, compiled, time.monotonic() - started)
             return replace(result, environment=said(tools))
         if retry_failed:
-            rows = rows_to_run(rows, rows_of_failures(study, samples))
+            rows = rows_to_run(rows, rows_of_failures(tasks, study.root))
             if not rows.rows:
                 return RunResult(0, 0, compiled=compiled)
-            samples = _written(study, sheet, rows)
+            samples, _ = _written(study, sheet, rows)
         arguments = ["--profile", f"profiles/{profile}", "--config", f"samples={samples}"]
         arguments += ["--cores", str(cores)] if cores else []
         arguments += ["--dry-run"] if dry_run else []
@@ -139,13 +141,13 @@ def _chosen(sheet: Sheet, first: int | None, only: Sequence[str]) -> Sheet:
     return sheet
 
 
-def _written(study: Study, sheet: Sheet, rows: Sheet) -> str:
-    """Path of the sheet to run over, relative to the study folder: the study's own, or a file with a part of it."""
+def _written(study: Study, sheet: Sheet, rows: Sheet) -> tuple[str, Sheet]:
+    """The sheet to run over, its path (in the study folder) first: the study's own, or a file with a part of it."""
     if rows is sheet:
-        return study.config.samples
+        return study.config.samples, rows
     path = f"{layout.STATE}/samples.tsv"
     write_sheet(study.root / path, rows)
-    return path
+    return path, replace(rows, path=study.root / path)
 
 
 def _release_after_crash(root: Path, lock: RunLock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,9 @@ def test_every_kind_of_expression_is_evaluated_as_for_the_job_itself(tmp_path: P
     needs = estimate(plan, every_pair(plan)).needs
     for step, unit, _ in plan.walk_units():
         assert needs[step][unit].mem_mb == plan.resource(step, "mem_mb", unit, 1), (step, unit)
-        assert needs[step][unit].limit_min == plan.resource(step, "runtime_min", unit, 1), (step, unit)
+        # of many jobs in one, none is rounded up to a minute; one that is sent alone is
+        assert needs[step][unit].limit_min == plan.amount(step, "runtime_min", unit, 1), (step, unit)
+        assert plan.resource(step, "runtime_min", unit, 1) == max(1, math.ceil(needs[step][unit].limit_min))
 
 
 def test_measured_times_scale_what_is_expected_and_not_the_limit(tmp_path: Path) -> None:
@@ -79,6 +82,18 @@ def test_a_limit_that_was_measured_to_be_too_low_is_raised(tmp_path: Path) -> No
     assert need.limit_min == 40
 
 
+def test_short_jobs_are_counted_in_parts_of_a_minute(tmp_path: Path) -> None:
+    quick = {**TOOLS["shear"], "resources": {"mem_mb": 100, "runtime_min": 0.2}}
+    idle = {**TOOLS["look"], "resources": {"mem_mb": 100, "runtime_min": "0 * voxels"}}
+    plan = study(tmp_path, tools={**TOOLS, "shear": quick, "look": idle})
+    write_record(tmp_path, plan, "shear", "r000", wall_s=3)
+    needs = estimate(plan, find_pending(plan, tmp_path)).needs
+    assert needs["shear"]["r001"].minutes == pytest.approx(0.05 + ENGINE_MIN)
+    assert needs["shear"]["r001"].limit_min == 0.2
+    assert 0 < needs["look"]["r000"].limit_min < 0.001
+    assert plan.resource("shear", "runtime_min", "r001", 1) == plan.resource("look", "runtime_min", "r001", 1) == 1
+
+
 def test_an_unknown_time_is_no_time(tmp_path: Path) -> None:
     plan = study(tmp_path)
     write_record(tmp_path, plan, "shear", "r000", wall_s=None)
@@ -94,13 +109,13 @@ def test_nothing_is_estimated_of_what_is_done(tmp_path: Path) -> None:
 def test_rows_that_are_alike_are_evaluated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = study(tmp_path, [{**row, "bytes": str(n)} for n, row in enumerate(rows_of(60))])
     asked: list[tuple[str, str]] = []
-    resource = plan.resource
+    amount = plan.amount
 
-    def counted(step: str, name: str, unit: str, attempt: int) -> int:
+    def counted(step: str, name: str, unit: str, attempt: int) -> float:
         asked.append((step, name))
-        return resource(step, name, unit, attempt)
+        return amount(step, name, unit, attempt)
 
-    monkeypatch.setattr(plan, "resource", counted)
+    monkeypatch.setattr(plan, "amount", counted)
     estimate(plan, every_pair(plan))
     assert len(asked) == 2 * len(plan.steps)
 

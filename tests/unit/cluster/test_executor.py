@@ -19,7 +19,7 @@ from snakescope import layout
 from snakescope.cluster import accounting, slurm
 from snakescope.cluster.accounting import JobFacts
 from snakescope.cluster.slurm import Label, QueuedJob, SlurmAwayError, SlurmRefusedError
-from snakescope.record import slurm_facts
+from snakescope.record import reason, slurm_facts
 from snakescope.workflow import growth
 
 
@@ -30,6 +30,8 @@ class Played:
     queue: dict[str, QueuedJob] | Exception = field(default_factory=dict)
     ended: dict[str, JobFacts] | Exception = field(default_factory=dict)
     remembered: dict[str, JobFacts] | Exception = field(default_factory=dict)
+    known: dict[str, QueuedJob] | Exception = field(default_factory=dict)
+    remembers_s: float = 300.0
     asked: list[list[str]] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     now: float = 0.0
@@ -49,6 +51,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Played:
         return told(site.ended)
 
     monkeypatch.setattr(slurm, "queue", lambda name, folder: told(site.queue))
+    monkeypatch.setattr(slurm, "known", lambda name, folder: told(site.known))
+    monkeypatch.setattr(slurm, "remembers_s", lambda: site.remembers_s)
     monkeypatch.setattr(slurm, "cancel", lambda ids: site.cancelled.extend(ids))
     monkeypatch.setattr(accounting, "ended", ended)
     monkeypatch.setattr(accounting, "remembered", lambda name, ids: told(site.remembered))
@@ -129,6 +133,44 @@ def test_of_a_job_that_nobody_knows_its_own_exit_code_decides(
     site.now = watch.PATIENCE_S
     [(_, facts)] = seen.round([job])
     assert (facts.kind, facts.state, facts.max_rss_mb) == (kind, None, None)
+
+
+def rounds_until_lost(seen: Watch, site: Played, job: Watched) -> float:
+    """Seconds until a job that has left the queue is given up; asked every five."""
+    seen.round([job])
+    while not (ended := seen.round([job])):
+        site.now += 5
+        assert site.now < 1000
+    assert [facts.kind for _, facts in ended] == ["node"]
+    return site.now
+
+
+def test_a_job_that_the_controller_forgot_before_it_began_is_given_up_early(seen: Watch, site: Played) -> None:
+    assert rounds_until_lost(seen, site, replace(watched(), seen=0.0)) == watch.FORGOTTEN_S + 5
+    assert slurm_facts(seen.folder) == {}  # another job may have its id now
+
+
+def test_a_job_that_the_controller_denies_is_not_given_up_early_where_it_may_have_been(
+    seen: Watch, site: Played, tmp_path: Path
+) -> None:
+    begun = accounting.log_of(tmp_path, "a/r1", "8")
+    begun.parent.mkdir(parents=True)
+    begun.touch()
+    assert rounds_until_lost(seen, site, Watched("8", "a/r1", 1, None, seen=0.0)) == watch.PATIENCE_S
+    for changes in (
+        {"known": {"7": queued("7", "a/r1", "FAILED")}},
+        {"known": SlurmAwayError("?")},
+        {"remembers_s": 30},
+    ):
+        other = Played(**{"remembers_s": 300.0, **changes})  # type: ignore[arg-type]
+        site.now, site.known, site.remembers_s = 0.0, other.known, other.remembers_s
+        fresh = Watch("snk-1", tmp_path, seen.say, clock=lambda: site.now)
+        assert rounds_until_lost(fresh, site, replace(watched(), seen=0.0)) == watch.PATIENCE_S
+
+
+def test_an_id_that_was_given_again_is_another_job(seen: Watch, site: Played) -> None:
+    site.queue = site.known = {"7": queued("7", "b/r9")}
+    assert rounds_until_lost(seen, site, replace(watched(), seen=0.0)) == watch.FORGOTTEN_S + 5
 
 
 def test_a_kill_for_memory_is_known_from_the_log_alone(seen: Watch, site: Played, tmp_path: Path) -> None:
@@ -231,6 +273,13 @@ def test_why_a_job_ended_stands_in_the_log_where_people_look(tmp_path: Path) -> 
     task.tell_in_log(Job([str(log)]), facts, Path("logs/slurm/a/r1-7.log"))
     story = "Slurm job 7 on n2: it needed more memory than it was given (FAILED, memory 400 MB, 400 MB seen, 12 s run)"
     assert log.read_text() == f"error: {story}\n    see logs/slurm/a/r1-7.log\n"
+
+
+def test_why_a_job_was_refused_stands_in_the_log_where_people_look(tmp_path: Path) -> None:
+    log = tmp_path / "logs/r1/stamp.log"
+    task.add_to_log(Job([str(log)]), "error: no node has it\n    Choose another.\n")
+    assert reason(log) == "error: no node has it Choose another."
+    task.add_to_log(Job([]), "nowhere")
 
 
 def executor(queue: list[QueuedJob]) -> Executor:

@@ -179,6 +179,23 @@ def test_grain_by_number_and_length_of_the_jobs(tmp_path: Path, rows: int, wall_
     assert make_plan(plan, asked, tmp_path).grain == "fanout"
 
 
+def test_a_trial_of_three_rows_sizes_the_jobs_and_none_grows_without_bounds(tmp_path: Path) -> None:
+    steps = {name: STEPS[name] for name in ("shear", "look")}
+    plan = study(tmp_path, rows_of(6003), steps)
+    before = make_plan(plan, SITE, tmp_path)
+    assert max(shard.rows for shard in before.shards) < 20
+    assert "nothing measured yet: shear, look; run a few rows" in plan_text(before)
+    for step in steps:
+        for row in ("r000", "r001", "r002"):
+            write_record(tmp_path, plan, step, row, wall_s=0.01)
+    after = make_plan(plan, SITE, tmp_path)
+    assert "Times as measured, in parts of the tools' limits: shear 0.0% (of 3), look 0.0% (of 3)." in plan_text(after)
+    assert [(shard.rows, job.pending) for shard, job in zip(after.shards, after.jobs, strict=True)] == [
+        (3000, 6000)
+    ] * 2
+    assert all(1 < job.expected_min < job.runtime_min < 30 for job in after.jobs)
+
+
 def test_row_grain_has_a_partition_for_each_step_or_says_what_fits_nowhere(tmp_path: Path) -> None:
     plan, made = made_in(tmp_path, 6, grain="row")
     assert (made.jobs, made.stages, {step.partition for step in made.steps}) == ((), (), {"cpu"})

@@ -11,7 +11,8 @@ import pytest
 
 from snakescope import layout
 from snakescope.cluster import shard
-from snakescope.cluster.shard import Outcome, Shelf, Task, assess, read_todo, upstream
+from snakescope.cluster.outcome import Outcome, Shelf, assess, upstream
+from snakescope.cluster.task import Task, read_todo
 from snakescope.workflow import Plan
 from tiny_tools import IMAGE, write_pipeline, write_rows, write_rules, write_tools
 
@@ -125,6 +126,21 @@ def test_a_job_begins_once_for_a_list_of_pairs(plan: Plan) -> None:
     one.todo.write_text("one\ta\tstale\n")
     shard._begin(one, read_todo(one.todo))
     assert not Path(layout.record("a", "one")).exists()
+
+
+def test_another_try_clears_away_what_killed_jobs_have_left_of_what_is_done(plan: Plan) -> None:
+    one = task()
+    one.todo.write_text("one\ta\tnew\none\tb\tnew\n")
+    shard._begin(one, read_todo(one.todo))
+    leave({("one", "a"): 0})
+    litter = [Path(f"{path(unit, 'one')}.n1.77") for unit in "ab" for path in (layout.failure, layout.record)]
+    for path in [*litter, Path(layout.failure("a", "one"))]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    shard._begin(one, read_todo(one.todo))
+    assert [path.exists() for path in litter] == [False, False, True, True]  # b may be alive on a node that is silent
+    assert not Path(layout.failure("a", "one")).exists()
+    assert Path(layout.record("a", "one")).exists()
 
 
 def test_a_temporary_file_is_kept_for_a_later_job_alone(plan: Plan, tmp_path: Path) -> None:

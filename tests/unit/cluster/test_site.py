@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,21 @@ def test_a_file_of_comments_is_an_empty_one(tmp_path: Path) -> None:
 def test_account_and_partition_are_found_in_both_forms(tmp_path: Path, text: str) -> None:
     site = read_site(write(tmp_path, text))
     assert (site.account, site.partition) == ("lab", "cpu")
+
+
+def test_what_else_all_jobs_ask_of_slurm_is_known_where_it_is_plain(tmp_path: Path) -> None:
+    asked = {
+        "qos": "long", "constraint": "attempt > 1 and 'a' or 'b'", "reservation": "mine", "mem_mb": 7,
+        "slurm_extra": "'--mail-type=FAIL --x y'",
+    }  # fmt: skip
+    text = json.dumps({"default-resources": asked, "set-resources": {"deskew": {"reservation": "other"}}})
+    site = read_site(write(tmp_path, text))
+    assert site.others == {"qos": "long", "slurm_extra": "--mail-type=FAIL --x y"}
+
+
+def test_what_is_changed_for_steps_in_a_list_is_not_read(tmp_path: Path) -> None:
+    text = json.dumps({"default-resources": {"qos": "long"}, "set-resources": ["deskew:qos=short"]})
+    assert read_site(write(tmp_path, text)).others == {}
 
 
 def test_everything_wrong_is_told_with_its_place(tmp_path: Path) -> None:

@@ -143,6 +143,13 @@ def test_a_controller_that_is_away_is_no_refusal(programs: Path, said: str) -> N
         slurm.queue("snk-1", Path())
 
 
+def test_how_long_ended_jobs_are_remembered_is_read_from_the_configuration(programs: Path) -> None:
+    program(programs, "scontrol", "echo 'MinJobAge               = 240 sec'; echo 'MinJobAgeX = 1'")
+    assert slurm.remembers_s() == 240
+    program(programs, "scontrol", "echo nothing")
+    assert slurm.remembers_s() == 0
+
+
 def test_a_refusal_comes_in_slurms_words(programs: Path) -> None:
     program(
         programs, "sbatch", "echo 'sbatch: error: Batch job submission failed: Invalid qos specification' >&2; exit 1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from snakescope import layout
-from snakescope.errors import InputError
+from snakescope.errors import EnvironmentUnusableError, InputError
 from snakescope.runner.lock import run_lock, snakemake_locks
 
 
@@ -33,6 +34,23 @@ def test_a_second_lock_is_refused_and_leaves_the_first(tmp_path: Path) -> None:
         ):
             pass
         assert str(os.getpid()) in lock_file(tmp_path).read_text()
+    with run_lock(tmp_path) as lock:
+        assert not lock.crashed
+
+
+def test_a_full_disk_is_told_with_its_folder_and_leaves_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with (
+        pytest.raises(EnvironmentUnusableError, match=rf"{tmp_path}: cannot be written \(No space left on device\)"),
+        run_lock(tmp_path),
+    ):
+        pass
+    monkeypatch.undo()
     with run_lock(tmp_path) as lock:
         assert not lock.crashed
 
