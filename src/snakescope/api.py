@@ -228,15 +228,20 @@ def tool_show(tool: str, *, study: Path = HERE) -> Tool:
     return find_tool(tool, layout.tool_roots(study))
 
 
-def tool_test(tools: Sequence[str] = (), *, study: Path = HERE) -> Iterator[CaseResult]:
-    """Run the test cases of tools (of all by default), one after another as they are asked for."""
+def tool_test(
+    tools: Sequence[str] = (), *, study: Path = HERE, sdm: Literal["apptainer", "conda", "none"] | None = None
+) -> Iterator[CaseResult]:
+    """Run the test cases of tools (of all by default), one after another as they are asked for.
+
+    `sdm` says where the tools run: see `snakescope.runner.cases.run_case`.
+    """
     from snakescope.runner.cases import run_case
 
     for name in tools or tool_list(study=study):
         tool = tool_show(name, study=study)
         for path in tool.cases:
             with tempfile.TemporaryDirectory(prefix="snakescope-") as folder:
-                yield run_case(tool, path, Path(folder))
+                yield run_case(tool, path, Path(folder), sdm=sdm, study=study)
 
 
 def tool_new(name: str, *, macro: Path | None = None, study: Path = HERE) -> list[Path]:
