@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from snakescope.catalog import CollectReport
     from snakescope.cluster.site import Grain
+    from snakescope.doctor.report import Report
     from snakescope.publish.publish import PublishReport
     from snakescope.runner.cases import CaseResult
     from snakescope.runner.demo import DemoResult
@@ -203,6 +204,21 @@ def status(*, study: Path = HERE) -> StudyStatus:
     from snakescope.runner.folder import open_study
 
     return report.status(open_study(study))
+
+
+def doctor(
+    *,
+    study: Path = HERE,
+    pipeline: str | None = None,
+    profile: str = "local",
+    sdm: Literal["apptainer", "conda", "none"] | None = None,
+    connect: bool = False,
+) -> Report:
+    """What this machine can do, and what a pipeline needs of it; see `snakescope.doctor.report.examine`."""
+    from snakescope.doctor.needs import Asked
+    from snakescope.doctor.report import examine
+
+    return examine(study, Asked(pipeline, profile, sdm), connect=connect)
 
 
 def demo(folder: Path = Path("demo"), *, cores: int | None = None, quiet: bool = False) -> DemoResult:
