@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from snakescope.bundle.pack import PackReport
+    from snakescope.bundle.unpack import UnpackReport
     from snakescope.catalog import CollectReport
     from snakescope.cluster.site import Grain
     from snakescope.doctor.report import Report
@@ -196,6 +198,42 @@ def run(
         quiet=quiet,
         extra=snakemake,
     )
+
+
+def pack(
+    pipeline: str | None = None,
+    *,
+    study: Path = HERE,
+    out: Path | None = None,
+    dry_run: bool = False,
+    no_images: bool = False,
+    quiet: bool = False,
+) -> PackReport:
+    """Pack a pipeline for a site without the internet; see `snakescope.bundle.pack.pack`."""
+    from snakescope.bundle import pack as packing
+    from snakescope.runner.folder import open_study
+    from snakescope.runner.progress import counting
+
+    opened = open_study(study)
+    target = out or Path(f"{pipeline or opened.config.pipeline}.snakepack.tar")
+    with counting(quiet=quiet) as progress:
+        return packing.pack(opened, target, pipeline, images=not no_images, dry_run=dry_run, progress=progress)
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    *,
+    no_test: bool = False,
+    sdm: Literal["apptainer", "conda", "none"] | None = None,
+    quiet: bool = False,
+) -> UnpackReport:
+    """Unpack what `pack` wrote, check it and try its tools; see `snakescope.bundle.unpack.unpack`."""
+    from snakescope.bundle import unpack as unpacking
+    from snakescope.runner.progress import counting
+
+    with counting(quiet=quiet) as progress:
+        return unpacking.unpack(archive, folder, test=not no_test, sdm=sdm, progress=progress)
 
 
 def status(*, study: Path = HERE) -> StudyStatus:

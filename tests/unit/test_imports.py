@@ -18,6 +18,7 @@ ROOT = PACKAGE.parents[1]
 LAYERS = [
     {"cli", "generate"},
     {"api"},
+    {"bundle"},
     {"catalog", "runner", "study", "publish", "doctor"},
     {"cluster"},
     {"check", "compiler", "record", "images", "program", "workflow", "synthetic", "evaluate", "zone", "window"}
@@ -42,7 +43,7 @@ BEHIND = {
     "czifile": {"images"},
     "rich": {"runner"},
     "yaml": {"tool"},
-    "pydantic": {"tool", "pipeline", "runner", "study", "catalog", "cluster"},
+    "pydantic": {"tool", "pipeline", "runner", "study", "catalog", "cluster", "bundle"},
     "irods": {"zone"},
     "openpyxl": {"catalog"},
     "snakemake": {"cluster"},
