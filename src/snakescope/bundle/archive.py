@@ -107,10 +107,14 @@ class _Checked(io.RawIOBase):
 
 def _add_file(archive: tarfile.TarFile, packed: PackedFile, source: Path | bytes, progress: Progress) -> None:
     with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        changed = problem(source, "was changed while it was packed", "Pack again when nothing writes to it.")
         checked = _Checked(file, progress)
-        _add(archive, packed.path, checked, packed.size, executable=packed.executable)  # type: ignore[arg-type]
+        try:
+            _add(archive, packed.path, checked, packed.size, executable=packed.executable)  # type: ignore[arg-type]
+        except OSError as error:  # tarfile's own, of a file that has become shorter, has no number
+            raise (changed if error.errno is None else error) from error
         if checked.sha256.hexdigest() != packed.sha256 or file.read(1):
-            raise problem(source, "was changed while it was packed", "Pack again when nothing writes to it.")
+            raise changed
 
 
 def read_archive(path: Path, folder: Path, starting: Callable[[Manifest], Progress]) -> Manifest:
@@ -171,8 +175,8 @@ def _extract(archive: tarfile.TarFile, manifest: Manifest, path: Path, folder: P
             raise problem(where, f"has {member.size} bytes; its {NAME} says {packed.size}", _AGAIN)
         _write(_data(archive, member), packed, folder, where, progress)
     if wanted:
-        first = ", ".join(sorted(wanted)[:3])
-        raise problem(path, f"is cut off or damaged: {len(wanted)} files are missing ({first}, ...)", _AGAIN)
+        told = f"{min(wanted)}, and {len(wanted) - 1} more" if len(wanted) > 1 else min(wanted)
+        raise problem(path, f"is cut off or damaged: not in it, though listed: {told}", _AGAIN)
 
 
 def _write(data: IO[bytes], packed: PackedFile, folder: Path, where: str, progress: Progress) -> None:
