@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from snakescope.environments.apptainer import LEAVE_NOTHING
+
 LIMIT_S = 5.0
 MOST_BYTES = 1 << 18
 T = TypeVar("T")
@@ -34,12 +36,14 @@ class Answer:
 
 def ask(*words: str, limit_s: float = LIMIT_S) -> Answer:
     """Run a program and return what it printed; one that hangs is ended with all that it has started."""
+    environ = {**os.environ, **LEAVE_NOTHING, "LC_ALL": "C"}
     if shutil.which(words[0]) is None:
         return Answer("", "is not on the PATH")
     try:
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-        )
+            words, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
     except OSError as error:
         return Answer("", f"cannot be started ({error.strerror})")
     until = time.monotonic() + limit_s

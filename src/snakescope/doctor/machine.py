@@ -7,7 +7,6 @@ import platform
 import re
 import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -116,7 +115,7 @@ def disk_facts(root: Path) -> Iterator[Fact]:
     """Room where a run writes."""
     name = "study folder" if (root / layout.CONFIG).is_file() else "this folder"
     yield _room(name, root.resolve())
-    yield _room("TMPDIR", Path(tempfile.gettempdir()))
+    yield _room("TMPDIR", Path(os.environ.get("TMPDIR") or "/tmp"))  # noqa: S108 - tempfile would write there to see
     yield _room("image cache", image_cache())
 
 

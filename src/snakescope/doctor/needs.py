@@ -105,7 +105,7 @@ def needs_of(study: Study, asked: Asked, machine: Sequence[Fact]) -> Needs:
         return Needs(name, (), (way,))
     state, gpus = State.read(study.root), [*_gpu_problems(plans["host"], machine)]
     base = {mode: (*_deployment_problems(plan, state, machine), *gpus) for mode, plan in plans.items()}
-    ways = [Way(f"--sdm {SDM[mode]}", base[mode], (said(plan),)) for mode, plan in plans.items()]
+    ways = [Way(f"--sdm {SDM[mode]}", base[mode], (_where(plan),)) for mode, plan in plans.items()]
     for profile in _profiles(study.root):
         ways.append(_profile_way(study, profile, asked, plans, base, gpus))
     ways = [_shown(way) for way in ways]
@@ -176,7 +176,7 @@ def _profile_way(
         mode = mode_of(deployment_methods(study.root / "profiles" / profile, asked.sdm, ()))
     except InputError as error:
         return replace(way, problems=tuple(error.problems))
-    way = replace(way, remarks=(said(plans[mode]),))
+    way = replace(way, remarks=(_where(plans[mode]),))
     if site.executor in _LOCAL:
         return replace(way, problems=base[mode])
     here = tuple(item for item in base[mode] if item not in gpus)  # the cluster is asked for those
@@ -188,6 +188,15 @@ def _profile_way(
     except InputError as error:
         problems, remarks = list(error.problems), []
     return replace(way, problems=(*here, *problems), remarks=(*way.remarks, *remarks))
+
+
+def _where(plan: Plan) -> str:
+    """Where the tools would run, in one line."""
+    away = plan.images if plan.mode == "apptainer" else [step for step in plan.steps if plan.needs(step).get("conda")]
+    if plan.mode == "host" or away:
+        return said(plan)
+    kind = "image" if plan.mode == "apptainer" else "conda environment"
+    return f"No tool has a{'n' if kind == 'image' else ''} {kind}: all run from this machine's own programs"
 
 
 def _shown(way: Way) -> Way:

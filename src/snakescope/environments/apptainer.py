@@ -27,6 +27,8 @@ _OWN = frozenset(
     {"/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin"}
     | {"/srv", "/sys", "/usr", "/var"}
 )
+# Apptainer makes a folder in the home folder even to tell its version; with these it leaves nothing there.
+LEAVE_NOTHING = {"APPTAINER_CONFIGDIR": "/dev/null", "SINGULARITY_CONFIGDIR": "/dev/null"}
 _ALWAYS_THERE = ("/tmp", "/var/tmp")  # noqa: S108 - Apptainer's own binds
 MOST_BINDS = 40
 START_S = 600

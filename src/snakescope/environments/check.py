@@ -46,10 +46,19 @@ class NotUsableError(EnvironmentUnusableError):
         super().__init__("\n".join(map(str, problems)))
 
 
+# Binds that this process has set, and those that stood there before: another run must not be given those of the last.
+_binds_set: dict[str, tuple[str, str]] = {}
+
+
 def use_environments(plan: Plan) -> None:
     """Tell this process, and what it starts, how Apptainer starts images."""
     if plan.mode == "apptainer":
-        told = apptainer.variables(State.read(plan.root).binds, os.environ)
+        earlier = {name: before for name, (ours, before) in _binds_set.items() if os.environ.get(name) == ours}
+        environ = {**os.environ, **earlier}
+        told = apptainer.variables(State.read(plan.root).binds, environ)
+        _binds_set.update(
+            {name: (value or "", environ.get(name, "")) for name, value in told.items() if name.endswith("_BIND")}
+        )
         os.environ.update({name: value for name, value in told.items() if value is not None})
         for name in (name for name, value in told.items() if value is None):
             os.environ.pop(name, None)
@@ -118,7 +127,9 @@ def look(plan: Plan, state: State, limit_s: float) -> list[Problem]:
     if plan.mode != "apptainer":
         return find_problems(plan, state)
     told = apptainer.variables(apptainer.binds(plan.root, _files(plan)), os.environ)
-    environ = {name: value for name, value in ({**os.environ, **told}).items() if value is not None}
+    environ = {
+        name: value for name, value in ({**os.environ, **told, **apptainer.LEAVE_NOTHING}).items() if value is not None
+    }
     return find_problems(plan, state, partial(apptainer.trial, environ=environ, limit_s=limit_s))
 
 
