@@ -59,8 +59,10 @@ def test_unknown_keys_and_wrong_digests_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/passwd", "../a", "a/../../b", "a/..", "..", ".", "", "a//b", "./a", "a/", "a\\b", "a\nb", "a\0b"]
-    + ["snakescope-pack.json", "~/../a"],
+    [
+        *("/etc/passwd", "../a", "a/../../b", "a/..", "..", ".", "", "a//b", "./a", "a/", "a\\b", "a\nb", "a\0b"),
+        *("snakescope-pack.json", "~/../a"),
+    ],
 )
 def test_a_place_outside_the_folder_is_refused(path: str) -> None:
     assert not is_inside(path)
