@@ -221,6 +221,21 @@ def test_what_was_found_is_left_for_the_jobs(tmp_path: Path, monkeypatch: pytest
     assert os.environ["APPTAINER_BIND"] == state.binds[0]
 
 
+def test_another_run_in_the_same_process_is_not_given_the_binds_of_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APPTAINER_BIND", "/mine")
+    for name in ("one", "two"):
+        (tmp_path / f"far_{name}").mkdir()
+        (tmp_path / f"far_{name}/net.pt").write_text("net")
+        digest = hashlib.sha256(b"net").hexdigest()
+        require_environments(
+            plan_of(tmp_path / name, "apptainer", a=model(path=f"../far_{name}/net.pt", sha256=digest))
+        )
+        far = tmp_path / f"far_{name}"
+        assert os.environ["APPTAINER_BIND"] == f"/mine,{far}:{far}:ro"
+
+
 def test_on_the_host_nothing_is_told_to_apptainer(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "none", a={})
     require_environments(plan)
