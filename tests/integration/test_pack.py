@@ -205,7 +205,7 @@ def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
     profile = study.root / "profiles/local/config.yaml"
     profile.write_text(profile.read_text() + "storage-s3-secret-key: hush-key\n")
     told = refusal(study)
-    assert "tool 'zeros': has no image and no list of exact packages." in told
+    assert "tool 'zeros': it has no image and no list of exact packages." in told
     assert "snakescope tool pin zeros" in told
     assert "models/wisdom.txt has the sha256" in told
     assert "envs/zeros.yaml: line 2: " in told
@@ -219,7 +219,7 @@ def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        ("none.sif", "there is no such image"),
+        ("none.sif", "its image none.sif is not there, and it has no list of exact packages"),
         ("models", "is a folder; a pack holds image files"),
         ("docker://registry.example/a:1", "has no digest, so nothing says which one it is"),
         ("box.sif", "its sha256 is .*; envs/images.lock.yaml says 000"),
@@ -333,7 +333,7 @@ def test_the_shipped_pipeline_goes_in_with_the_installed_tools(tmp_path: Path) -
     init(tmp_path / "here")
     refused = snakescope("pack", cwd=tmp_path / "here")
     assert refused.returncode == 2
-    assert refused.stderr.count("has no image and no list of exact packages") == 6
+    assert refused.stderr.count(".sif is not there, and it has no list of exact packages") == 6
     told = call("pack", "--no-images", "--out", tmp_path / "a.tar", cwd=tmp_path / "here").stdout
     assert "warning: config/psf.tif, which the pipeline reads, is not there and is not packed: bring it along." in told
     call("unpack", tmp_path / "a.tar", tmp_path / "new", "--no-test", cwd=tmp_path)

@@ -48,10 +48,11 @@ def collect_places(contents: Contents, root: Path, pipeline: Pipeline, state: St
 
 
 def _images(root: Path, pipeline: Pipeline) -> dict[str, str]:
-    """The image of each tool that has one."""
+    """The image of each tool that has one; one that has not been built is none."""
     own, lock = read_site_images(root), read_image_lock(root)
     named = {tool.spec.id: own.get(tool.spec.id) or tool.spec.environment.container for tool in tools_of(pipeline)}
-    return {tool: with_digest(image, lock.get(image, {}).get("digest")) for tool, image in named.items() if image}
+    there = {tool: image for tool, image in named.items() if image and (is_address(image) or (root / image).exists())}
+    return {tool: with_digest(image, lock.get(image, {}).get("digest")) for tool, image in there.items()}
 
 
 def _add_image(contents: Contents, root: Path, image: str, path: str, users: list[str], state: State) -> None:
@@ -81,8 +82,6 @@ def _remote_image(root: Path, image: str, where: str) -> Path | Remote | Problem
 
 def _local_image(root: Path, image: str, where: str, state: State) -> Path | Problem:
     file = root / image
-    if not file.exists():
-        return Problem(where, "there is no such image", f"Build it, or name another in {SITE_IMAGES}.")
     if not file.is_file():
         fix = f"Build a file of it: apptainer build {image}.sif {image}; and name that."
         return Problem(where, "is a folder; a pack holds image files", fix)
@@ -122,13 +121,21 @@ def _place(
         contents.warnings += _after(environment_file(root, script.as_posix()), script)
         return _packed(tool, "conda", conda)
     if demanded:
-        ways = [f"apptainer build envs/{name}.sif {tool.spec.environment.apptainer_def or 'FILE.def'}"]
-        ways += [f"snakescope tool pin {name}"] if conda else []
-        fix = f"Make one ({' or '.join(ways)}), name a .sif in {SITE_IMAGES}, or pack without images: --no-images"
-        contents.problems.append(Problem(f"tool {name!r}", "has no image and no list of exact packages", fix))
+        contents.problems.append(_nowhere(root, tool))
     else:
         contents.warnings.append(f"For the tool {name!r} neither image nor packages go in: the other site has its own.")
     return _packed(tool, "none", None)
+
+
+def _nowhere(root: Path, tool: Tool) -> Problem:
+    """A tool that could not run at the other site."""
+    spec, name = tool.spec.environment, tool.spec.id
+    image = read_site_images(root).get(name) or spec.container
+    built = f"apptainer build {image or f'envs/{name}.sif'} {spec.apptainer_def or 'FILE.def'}"
+    ways = [built, *([f"snakescope tool pin {name}"] if spec.conda else [])]
+    fix = f"Make one ({' or '.join(ways)}), name a .sif in {SITE_IMAGES}, or pack without: --no-images"
+    found = f"its image {image} is not there, and it has" if image else "it has no image and"
+    return Problem(f"tool {name!r}", f"{found} no list of exact packages", fix)
 
 
 def _packed(tool: Tool, runs_in: Any, environment: str | None) -> PackedTool:

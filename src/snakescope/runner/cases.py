@@ -160,9 +160,9 @@ def run_case(
 def _run(tool: Tool, case: Case, made: Mapping[str, Any], folder: Path, sdm: Deployment | None, study: Path) -> ToolRun:
     inputs = {port: list(found) if isinstance(found, list) else [found] for port, found in made.items()}
     facts = Facts(case.facts.voxel_size_um, case.facts.time_step_s, case.facts.scene, case.facts.stack_axis)
-    if sdm in ("apptainer", "conda"):
+    if sdm in ("apptainer", "conda") or tool.spec.environment.models:  # models lie in the study
         place = folder / ".study"  # generators have all other names for themselves
-        return run_deployed(tool, inputs, place, sdm=sdm, study=study, params=case.params, facts=facts)
+        return run_deployed(tool, inputs, place, sdm=sdm or "none", study=study, params=case.params, facts=facts)
     return run_tool(tool, inputs, folder / "out", params=case.params, facts=facts)
 
 

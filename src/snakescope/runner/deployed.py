@@ -1,4 +1,4 @@
-"""Running one tool as a run of a study would: by Snakemake, in the tool's image or conda environment.
+"""Running one tool as a run of a study would: by Snakemake, in the tool's image or conda environment if it is told so.
 
 A study of one step is made for it in a folder of its own, with the images, environments and models of a real one.
 """
@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from snakescope import layout
 from snakescope.compiler import compile_pipeline
@@ -18,7 +18,7 @@ from snakescope.environments.check import require_environments
 from snakescope.environments.images import LOCK, SITE_IMAGES, State, read_image_lock, read_site_images
 from snakescope.pipeline import Pipeline
 from snakescope.record import reason
-from snakescope.runner.deployment import deployment_arguments
+from snakescope.runner.deployment import Deployment, deployment_arguments
 from snakescope.runner.follow import follow
 from snakescope.runner.lock import run_lock
 from snakescope.runner.progress import display_for
@@ -34,12 +34,12 @@ def run_deployed(
     inputs: Mapping[str, Sequence[Path]],
     folder: Path,
     *,
-    sdm: Literal["apptainer", "conda"],
+    sdm: Deployment,
     study: Path,
     params: Mapping[str, Any],
     facts: Facts,
 ) -> ToolRun:
-    """Run one tool on one image in the tool's image or conda environment.
+    """Run one tool on one image by the rule that a run would have, with what a study holds.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def run_deployed(
     folder
         Empty folder for the study of one step; outputs, record and log are in it.
     sdm
-        What the tool runs in.
+        What the tool runs in: its image, its conda environment, or (none) this machine.
     study
         Folder that images, environments and models belong to; environments that are made stay in it for other runs.
 
