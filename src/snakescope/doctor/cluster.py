@@ -13,6 +13,7 @@ from snakescope.cluster.preflight import PROGRAMS, offered, refusals
 from snakescope.cluster.site import Partition, Site
 from snakescope.cluster.slurm import no_slurm, waiting_at_most
 from snakescope.cluster.stages import Load, partition_for, unfit
+from snakescope.cluster.words import many
 from snakescope.doctor.ask import LIMIT_S, ask
 from snakescope.doctor.facts import Fact, Mark, fact
 from snakescope.errors import EnvironmentUnusableError, Problem
@@ -57,8 +58,12 @@ def _partitions() -> Iterator[Fact]:
 
 def _limits(partition: Partition) -> str:
     time = f"{partition.max_runtime_min} min" if partition.max_runtime_min else "any time"
-    parts = [f"{partition.nodes} nodes" if partition.nodes else "", f"{partition.max_cpus or '?'} cores"]
-    parts += [f"{partition.max_mem_mb or '?'} MB", f"{partition.gpus} GPUs a node" if partition.gpus else "", time]
+    parts = [many(partition.nodes, "node") if partition.nodes else "", f"{partition.max_cpus or '?'} cores"]
+    parts += [
+        f"{partition.max_mem_mb or '?'} MB",
+        f"{many(partition.gpus, 'GPU')} a node" if partition.gpus else "",
+        time,
+    ]
     return ", ".join(part for part in parts if part)
 
 
@@ -97,12 +102,13 @@ def cluster_problems(plan: Plan, site: Site) -> tuple[list[Problem], list[str]]:
             site = site.completed(found, default)
             loads = loads_of(plan)
             problems = [problem for load in loads for problem in unfit(load, site)]
+            if problems:
+                return problems, []
             jobs = [_job(load, site) for load in loads] or [_usual(site)]
-            refused, remarks = ([], []) if problems else refusals(jobs, 0, found, default)
+            return refusals(jobs, 0, found, default)
     except EnvironmentUnusableError as error:
         message, fix = _parts(error)
         return [Problem("Slurm", message, fix)], []
-    return [*problems, *refused], remarks
 
 
 def loads_of(plan: Plan) -> list[Load]:

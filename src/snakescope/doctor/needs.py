@@ -9,6 +9,7 @@ from pathlib import Path
 from snakescope import layout
 from snakescope.cluster.site import read_site
 from snakescope.cluster.stages import Load
+from snakescope.cluster.words import many
 from snakescope.doctor import cluster
 from snakescope.doctor.facts import Fact, clean_problem, fact
 from snakescope.doctor.machine import data_of
@@ -217,7 +218,7 @@ def _facts(pipeline: Pipeline, plan: Plan, asked: Way, machine: Sequence[Fact]) 
         parts += [f"image {plan.images[name]}"] if name in plan.images else []
         parts += [needs["conda"]] if needs.get("conda") else []
         parts += ["GPU" if plan.steps[name].get("gpus") else "GPU if there is one"] if needs.get("gpu") else []
-        parts += [f"{load.cores} cores, {load.mem_mb} MB, {load.limit_min:g} min at most"] if load else []
+        parts += [f"{many(load.cores, 'core')}, {load.mem_mb} MB, {load.limit_min:g} min at most"] if load else []
         stopped = any(item.where.startswith(f"step {name!r}") for item in asked.problems)
         yield fact("needs", f"step {name}", "missing" if stopped else "ok", "; ".join(parts), spec.homepage)
         yield from _model_facts(pipeline, name, asked)
