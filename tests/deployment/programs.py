@@ -14,8 +14,10 @@ from deployment.apptainer import Apptainer, missing
 from deployment.images import link, listed_libraries, make_busybox_root
 
 # What is taken of this machine; what else these start is busybox.
-PROGRAMS = ("gm", "elastix", "java", "bfconvert", "imagej", "bash", "timeout", "xvfb-run", "Xvfb", "xkbcomp", "xauth")
-PROGRAMS += ("mcookie", "getopt", "dash")
+PROGRAMS = (
+    *("gm", "elastix", "java", "bfconvert", "imagej", "bash", "timeout", "xvfb-run", "Xvfb", "xkbcomp", "xauth"),
+    *("mcookie", "getopt", "dash"),
+)
 # Read, or opened as libraries, while programs run; where there is none of a kind, it is not needed.
 FOLDERS = (
     *("/usr/lib/GraphicsMagick-*", "/usr/share/GraphicsMagick-*", "/usr/share/X11/xkb", "/usr/share/java"),

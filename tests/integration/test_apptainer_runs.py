@@ -219,3 +219,23 @@ def test_a_job_does_not_run_again_in_another_image(image: Ran, busybox_image: Pa
     result = rerun(root, 1, steps=["copy"])
     assert [str(item) for item in result.not_rerun if "which is another one now" not in str(item)] == []
     assert len(result.not_rerun) == 1
+
+
+def test_what_was_made_on_the_host_counts_as_done_in_an_image_and_is_told(
+    data: dict[str, Path], busybox_image: Path, tmp_path: Path
+) -> None:
+    study = ToolStudy(tmp_path / "study", {"copy": TOOLS["copy"]}, {"a": data["plain"]})
+    study.use_image(busybox_image)
+    assert study.run("--sdm", "none").returncode == 0
+    before = (study.root / "records/a/copy.json").stat().st_mtime_ns
+    told = "1 results that count as done were made elsewhere: 1 in a machine's own programs."
+    for more in ([], ["--dry-run"]):
+        done = study.run("--sdm", "apptainer", *more)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"nothing to do: everything is done already\n{told}")
+    assert (study.root / "records/a/copy.json").stat().st_mtime_ns == before
+    (study.root / "records/a/copy.json").unlink()
+    done = study.run("--sdm", "apptainer")
+    assert "1 of 1 jobs done" in done.stdout
+    assert "elsewhere" not in done.stdout
+    assert study.record("a", "copy")["environment"]["kind"] == "apptainer"
