@@ -282,6 +282,10 @@ def test_pin_files_are_held_to_their_word(tmp_path: Path) -> None:
     for number, said in enumerate(["its digest", "there is no file", "without its digest", "by ftp:", "by address"], 2):
         assert f"pin.txt: line {number}: " in told
         assert said in told
+    pins.write_text(f"@EXPLICIT\nhttps://me:hush@127.0.0.1:9/noarch/zeros-1.0-0.conda#{md5}\n")
+    secret = snakescope("pack", cwd=study.root)
+    assert secret.returncode == 3, "an address that does not go in may have a password"
+    assert "https://...@127.0.0.1:9/noarch/zeros-1.0-0.conda: cannot be fetched" in secret.stderr
     pins.write_text(f"@EXPLICIT\n{channel.as_uri()}/zeros-1.0-0.conda#{md5}\n")
     (study.root / "envs/zeros.post-deploy.sh").write_text("pip install zeros\n")
     packed = call("pack", "--out", tmp_path / "a.tar", cwd=study.root)

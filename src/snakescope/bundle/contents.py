@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -69,21 +69,23 @@ class Contents:
     warnings: list[str] = field(default_factory=list)
 
     def add(self, path: str, role: Role, source: Path | bytes | Remote) -> None:
-        """Put a file in; a text that might hold a secret, or a name that no archive should hold, is a problem."""
+        """Put a file in, in place of another of that path; a name that no archive should hold is a problem."""
         if not is_inside(path):
             self.problems.append(Problem(path, "this name cannot go into a pack", "Rename it."))
             return
-        if isinstance(source, Path):
-            self.problems += _secrets(source, role)
         executable = isinstance(source, Path) and bool(source.stat().st_mode & 0o100)
         self.entries[path] = Entry(path, role, source, executable)
 
 
-def _secrets(file: Path, role: Role) -> Iterator[Problem]:
-    """What reads like a password or a key: such a thing is not handed on unseen."""
-    patterns = {"profile": (_SECRET_KEY, _SECRET_ADDRESS), "environment": (_SECRET_ADDRESS,)}.get(role, ())
-    if not patterns:
-        return
+def find_secrets(contents: Contents) -> None:
+    """Add what reads like a password or a key to the problems: such a thing is not handed on unseen."""
+    kinds = {"profile": (_SECRET_KEY, _SECRET_ADDRESS), "environment": (_SECRET_ADDRESS,)}
+    for entry in contents.entries.values():
+        if isinstance(entry.source, Path) and entry.role in kinds:
+            contents.problems += _secrets(entry.source, kinds[entry.role])
+
+
+def _secrets(file: Path, patterns: Sequence[re.Pattern[str]]) -> Iterator[Problem]:
     text = file.read_text(encoding="utf-8", errors="replace")
     for found in filter(None, (pattern.search(text) for pattern in patterns)):
         line = text.count("\n", 0, found.end()) + 1

@@ -6,6 +6,7 @@ Each package is checked by the digest that its pin file tells; an image by Appta
 from __future__ import annotations
 
 import http.client
+import re
 import subprocess
 import urllib.error
 import urllib.request
@@ -42,7 +43,8 @@ def fetch(entry: Entry, remote: Remote, folder: Path, progress: Callable[[int], 
                 progress(len(chunk))
     except (OSError, http.client.HTTPException) as error:
         why = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise EnvironmentUnusableError(f"{remote.address}: cannot be fetched ({why})") from error
+        address = re.sub(r"//[^/@]*@", "//...@", remote.address)  # no password in a log
+        raise EnvironmentUnusableError(f"{address}: cannot be fetched ({why})") from error
     if not is_digest(target, remote.digest):
         fix = "Try again; if it stays so, the channel has another package now: snakescope tool pin TOOL"
         raise problem(remote.address, f"what was fetched has not the digest {remote.digest}", fix)

@@ -20,6 +20,7 @@ from snakescope.bundle.contents import (
     collect_models,
     collect_shared_files,
     collect_texts,
+    find_secrets,
 )
 from snakescope.bundle.fetch import fetch
 from snakescope.bundle.manifest import Manifest, PackedFile, PackedImage, PackedModel, PackedTool
@@ -136,6 +137,7 @@ def collect(study: Study, pipeline: str | None, *, images: bool) -> tuple[Conten
     collect_places(contents, root, checked, state, images=images)
     collect_models(contents, root, checked, state)
     collect_shared_files(contents, root, checked)
+    find_secrets(contents)
     return contents, checked.spec.name
 
 
