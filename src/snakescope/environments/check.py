@@ -273,6 +273,9 @@ def unlocked_images(plan: Plan, where: str) -> list[Problem]:
         if image is None:
             tool = plan.steps[step]["tool"]
             problems.append(Problem(told, f"the tool {tool!r} has no image, and this is a release", "Give it one."))
+        elif not is_address(image) and (plan.root / image).is_dir():
+            message = f"the image {image} is a folder, which has no digest, and this is a release"
+            problems.append(Problem(told, message, f"Pack it: apptainer build {image.rstrip('/')}.sif {image}"))
         elif unlocked(image, plan.lock):
             way = "Name it with @sha256:DIGEST" if is_address(image) else f"Lock it: snakescope tool lock {image}"
             problems.append(Problem(told, f"the image {image} has no digest, and this is a release", f"{way}."))

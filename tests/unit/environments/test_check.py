@@ -244,6 +244,17 @@ def test_on_the_host_nothing_is_told_to_apptainer(tmp_path: Path) -> None:
     assert (tmp_path / STATE).is_file()
 
 
+def test_a_release_has_no_image_folder_whatever_the_lock_says(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "none", a={"environment": {"container": "box"}})
+    (tmp_path / "box").mkdir()
+    (tmp_path / "envs").mkdir()
+    (tmp_path / LOCK).write_text(f"box: {{file_sha256: {A}}}\n")
+    assert [str(problem).replace("\n    ", " ") for problem in unlocked_images(plan, "p.yaml")] == [
+        "p.yaml: steps.a: the image box is a folder, which has no digest, and this is a release. "
+        "Pack it: apptainer build box.sif box"
+    ]
+
+
 def test_a_release_names_every_image_by_its_digest(tmp_path: Path) -> None:
     images = {"a": f"docker://q.example/a@sha256:{A}", "b": "docker://q.example/b:1", "c": "c.sif", "d": "d.sif"}
     tools = {name: {"environment": {"container": image}} for name, image in images.items()}
