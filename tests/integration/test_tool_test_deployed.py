@@ -60,6 +60,17 @@ def test_an_image_that_is_not_the_locked_one_is_not_run(study: ToolStudy) -> Non
     assert tested.stdout.endswith("0 passed, 0 failed, 1 not run: their image is missing\n")
 
 
+@pytest.mark.container
+@pytest.mark.slow
+def test_the_cases_of_a_shipped_tool_pass_in_an_image_with_its_python(python_image: Path, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/images.yaml").write_text(f"deskew: {python_image}\n")
+    tested = snakescope("tool", "test", "deskew", "--sdm", "apptainer", cwd=tmp_path)
+    assert (tested.returncode, tested.stderr) == (0, "")
+    assert tested.stdout.count(f"(apptainer: {python_image})") == 3
+    assert tested.stdout.endswith("3 passed, 0 failed\n")
+
+
 @pytest.mark.conda
 @pytest.mark.slow
 def test_a_case_runs_in_the_environment_of_its_tool(conda_site: CondaSite, tmp_path: Path) -> None:
