@@ -18,9 +18,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from by_hand import ENVIRONMENT, Place, report
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from benchmarks.by_hand import ENVIRONMENT, Place, report
 
 from deployment.apptainer import Apptainer
 from deployment.conda import make_conda_site

@@ -11,11 +11,15 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
-from by_hand import Place, report
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.by_hand import Place, report
 
 
 def hash_speed() -> float:
