@@ -11,7 +11,7 @@ import pytest
 from slurm_site.fixtures import slurm_cluster, slurm_site_of_session  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
-pytest_plugins = [f"deployment.{name}" for name in ("apptainer", "conda", "images", "network", "studies")]
+pytest_plugins = [f"deployment.{name}" for name in ("apptainer", "conda", "images", "network", "programs", "studies")]
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so every program that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -677,11 +677,20 @@ _seconds() { # COUNT DIGITS -> _r: a count of hundredths (2) or thousandths (3) 
     _r=$_n.$_f
 }
 
-_packages() { # -> job_digest: of the names of the packages that are in the environment, or -
-    job_digest=-
+_packages() { # -> job_digest: of the names of the packages that are in the environment, or -; a study keeps it
+    job_digest=- _file=
     [ -d "$CONDA_PREFIX/conda-meta" ] && [ -n "$job_sha" ] || return 0
+    case $job_record in
+    records/*/* | */records/*/*) _file=${job_record%records/*/*}.snakescope/conda/${CONDA_PREFIX##*/} ;;
+    esac
+    if [ "$_file" -nt "$CONDA_PREFIX/conda-meta" ] && { read -r job_digest && IFS= read -r _x; } <"$_file" && [ "$_x" = "$CONDA_PREFIX" ]; then
+        return 0
+    fi
+    job_digest=-
     _x=$(LC_ALL=C && export LC_ALL && cd "$CONDA_PREFIX/conda-meta" && printf '%s\n' *.json | $job_sha) || return 0
     job_digest=${_x%% *}
+    [ -n "$_file" ] || return 0
+    { mkdir -p -- "${_file%/*}" && printf '%s\n' "$job_digest" "$CONDA_PREFIX" >"$_file.$job_host.$$" && mv -f -- "$_file.$job_host.$$" "$_file"; } 2>/dev/null || :
 }
 
 _digest() { # add the digest that the job was told of to its environment

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from snakescope.bundle.pack import PackReport
+    from snakescope.bundle.unpack import UnpackReport
     from snakescope.catalog import CollectReport
     from snakescope.cluster.site import Grain
+    from snakescope.doctor.report import Report
     from snakescope.publish.publish import PublishReport
     from snakescope.runner.cases import CaseResult
     from snakescope.runner.demo import DemoResult
@@ -197,12 +200,63 @@ def run(
     )
 
 
+def pack(
+    pipeline: str | None = None,
+    *,
+    study: Path = HERE,
+    out: Path | None = None,
+    dry_run: bool = False,
+    no_images: bool = False,
+    quiet: bool = False,
+) -> PackReport:
+    """Pack a pipeline for a site without the internet; see `snakescope.bundle.pack.pack`."""
+    from snakescope.bundle import pack as packing
+    from snakescope.runner.folder import open_study
+    from snakescope.runner.progress import counting
+
+    opened = open_study(study)
+    target = out or Path(f"{pipeline or opened.config.pipeline}.snakepack.tar")
+    with counting(quiet=quiet) as progress:
+        return packing.pack(opened, target, pipeline, images=not no_images, dry_run=dry_run, progress=progress)
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    *,
+    no_test: bool = False,
+    sdm: Literal["apptainer", "conda", "none"] | None = None,
+    quiet: bool = False,
+) -> UnpackReport:
+    """Unpack what `pack` wrote, check it and try its tools; see `snakescope.bundle.unpack.unpack`."""
+    from snakescope.bundle import unpack as unpacking
+    from snakescope.runner.progress import counting
+
+    with counting(quiet=quiet) as progress:
+        return unpacking.unpack(archive, folder, test=not no_test, sdm=sdm, progress=progress)
+
+
 def status(*, study: Path = HERE) -> StudyStatus:
     """How a study stands; see `snakescope.runner.report.status`."""
     from snakescope.runner import report
     from snakescope.runner.folder import open_study
 
     return report.status(open_study(study))
+
+
+def doctor(
+    *,
+    study: Path = HERE,
+    pipeline: str | None = None,
+    profile: str = "local",
+    sdm: Literal["apptainer", "conda", "none"] | None = None,
+    connect: bool = False,
+) -> Report:
+    """What this machine can do, and what a pipeline needs of it; see `snakescope.doctor.report.examine`."""
+    from snakescope.doctor.needs import Asked
+    from snakescope.doctor.report import examine
+
+    return examine(study, Asked(pipeline, profile, sdm), connect=connect)
 
 
 def demo(folder: Path = Path("demo"), *, cores: int | None = None, quiet: bool = False) -> DemoResult:
@@ -228,15 +282,20 @@ def tool_show(tool: str, *, study: Path = HERE) -> Tool:
     return find_tool(tool, layout.tool_roots(study))
 
 
-def tool_test(tools: Sequence[str] = (), *, study: Path = HERE) -> Iterator[CaseResult]:
-    """Run the test cases of tools (of all by default), one after another as they are asked for."""
+def tool_test(
+    tools: Sequence[str] = (), *, study: Path = HERE, sdm: Literal["apptainer", "conda", "none"] | None = None
+) -> Iterator[CaseResult]:
+    """Run the test cases of tools (of all by default), one after another as they are asked for.
+
+    `sdm` says where the tools run: see `snakescope.runner.cases.run_case`.
+    """
     from snakescope.runner.cases import run_case
 
     for name in tools or tool_list(study=study):
         tool = tool_show(name, study=study)
         for path in tool.cases:
             with tempfile.TemporaryDirectory(prefix="snakescope-") as folder:
-                yield run_case(tool, path, Path(folder))
+                yield run_case(tool, path, Path(folder), sdm=sdm, study=study)
 
 
 def tool_new(name: str, *, macro: Path | None = None, study: Path = HERE) -> list[Path]:

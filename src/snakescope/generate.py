@@ -82,8 +82,9 @@ def where_run(tool: str, ran: Mapping[str, Any]) -> str:
     if tool in ran.get("by_hand", {}):
         return f"The cases were run by hand, with {ran['by_hand'][tool]}; the automatic tests do not have it."
     if tool in ran.get("automatic", ()):
-        image = "; in an image, as a step of a pipeline" if tool in ran.get("image", ()) else ""
-        return f"The automatic tests run the cases on the machine itself{image}."
+        cases = " and in an image" if tool in ran.get("image_cases", ()) else ""
+        step = "; in an image, as a step of a pipeline" if tool in ran.get("image", ()) else ""
+        return f"The automatic tests run the cases on the machine itself{cases}{step}."
     return ""
 
 

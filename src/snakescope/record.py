@@ -10,7 +10,8 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -257,19 +258,50 @@ def files_of(folder: Path) -> Iterator[Path]:
 
 
 def reason(log: Path) -> str:
-    """Why a job failed, in one line: from its log, the last ``error:`` with its indented lines, else the last line."""
+    """Why a job failed, in one line, from its log.
+
+    That is the last ``error:`` with its indented lines, what ITK or Java say of an exception, else the last line.
+    """
     try:
         lines = [
             line.rstrip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
         ]
     except OSError:
         return "it left no log"
+    if not lines:
+        return "it said nothing"
     starts = [index for index, line in enumerate(lines) if line.lower().startswith(("error:", "error "))]
-    if not starts:
-        return lines[-1].strip() if lines else "it said nothing"
-    told = lines[starts[-1] : starts[-1] + 1]
-    for line in lines[starts[-1] + 1 :]:
+    if not starts or not lines[starts[-1]].startswith("error: "):  # which is what ours say, and more than the others
+        told = _exception(lines)
+        if told:
+            return told
+    return _error(lines, starts[-1]) if starts else lines[-1].strip()
+
+
+def _error(lines: Sequence[str], start: int) -> str:
+    """The line that begins an error, and those that belong to it."""
+    told = [lines[start]]
+    following = list(lines[start + 1 :])
+    if lines[start].lower() == "error:" and following:
+        told.append(following.pop(0).strip())
+    for line in following:
         if not line.startswith((" ", "\t")):
             break
         told.append(line.strip())
     return " ".join(told)
+
+
+_ITK = re.compile(r"Description: ((?:itk::|ITK )ERROR: .*)")
+_JAVA = re.compile(r'(?:Exception in thread "[^"]*" |Caused by: )?((?:\w+\.)+\w*(?:Exception|Error)\b.*)')
+_JAVA_TRACE = re.compile(r"\s*(?:at [\w.$/<>]+\(.*\)|\.\.\. \d+ more)")
+
+
+def _exception(lines: Sequence[str]) -> str | None:
+    """What ITK says of an exception, without its address in memory; or Java, at the end of a log."""
+    described = [match[1] for line in lines if (match := _ITK.match(line))]
+    if described:
+        return re.sub(r"\(0x[0-9a-f]+\)", "", described[-1])
+    if _JAVA_TRACE.fullmatch(lines[-1]):
+        heads = [match[1] for line in lines if (match := _JAVA.match(line))]
+        return heads[-1] if heads else None
+    return None

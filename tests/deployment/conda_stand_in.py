@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import re
@@ -16,20 +17,26 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+if TYPE_CHECKING:
+    from rattler import RepoDataRecord
 
 ROOT = Path(__file__).resolve().parents[1]  # it is installed as <root>/bin/conda
 VERSION = "24.7.1"  # the oldest conda that Snakemake takes
 PLATFORM = "linux-64"
-PINNED = re.compile(r"(?P<channel>\S+)/[^/]+/(?P<name>[^/]+)-(?P<version>[^/-]+)-(?P<build>[^/-]+)\.(conda|tar\.bz2)")
+PINNED = re.compile(r"(?P<address>file:///\S+\.(conda|tar\.bz2))#(sha256:)?(?P<digest>[0-9a-f]+)")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an environment is to hold."""
+    """What an environment is to hold: solved from channels, or just the package files of a pin file."""
 
-    channels: Sequence[str]
-    specs: Sequence[str]
-    digests: Sequence[str] = ()
+    channels: Sequence[str] = ()
+    specs: Sequence[str] = ()
+    files: Sequence[tuple[Path, str]] = ()
 
 
 def read_wanted(text: str) -> Wanted:
@@ -47,25 +54,41 @@ def read_wanted(text: str) -> Wanted:
 
 def read_pins(lines: Iterable[str]) -> Wanted:
     """Read the addresses of a pin file."""
-    channels, specs, digests = [], [], []
+    files = []
     for line in lines:
-        address, _, digest = line.partition("#")
-        found = PINNED.fullmatch(address)
-        if found is None or not digest:
-            sys.exit(f"conda stand-in: not an address of a package with its digest: {line}")
-        channels.append(found["channel"])
-        specs.append(f"{found['name']} =={found['version']} {found['build']}")
-        digests.append(digest.removeprefix("sha256:"))
-    return Wanted(list(dict.fromkeys(channels)), specs, digests)
+        found = PINNED.fullmatch(line)
+        if found is None:
+            sys.exit(f"conda stand-in: not an address of a package file with its digest: {line}")
+        files.append((Path(url2pathname(urlsplit(found["address"]).path)), found["digest"]))
+    return Wanted(files=files)
 
 
 async def make_environment(wanted: Wanted, prefix: str) -> None:
-    """Solve, fetch and link."""
-    from rattler import Gateway, VirtualPackage, install, solve
+    """Fetch and link."""
+    from rattler import install
+
+    records = await read_packages(wanted.files) if wanted.files else await solved(wanted)
+    await install(records, target_prefix=prefix, cache_dir=ROOT / "pkgs", show_progress=False)
+
+
+async def read_packages(files: Iterable[tuple[Path, str]]) -> list[RepoDataRecord]:
+    """The packages of a pin file: as they are, without a look at a channel's list, as conda does it."""
+    from rattler import RepoDataRecord
+
+    for file, digest in files:
+        kind = "md5" if len(digest) == 32 else "sha256"
+        if not file.is_file() or hashlib.new(kind, file.read_bytes()).hexdigest() != digest:
+            sys.exit(f"conda stand-in: the channel does not hold just what the pin file names: {file}")
+    return [await RepoDataRecord.from_package_archive(file) for file, _ in files]
+
+
+async def solved(wanted: Wanted) -> list[RepoDataRecord]:
+    """Packages that fit together."""
+    from rattler import Gateway, VirtualPackage, solve
     from rattler.exceptions import SolverError
 
     try:
-        records = await solve(
+        return await solve(
             sources=wanted.channels,
             specs=wanted.specs,
             gateway=Gateway(cache_dir=ROOT / "pkgs"),
@@ -74,11 +97,6 @@ async def make_environment(wanted: Wanted, prefix: str) -> None:
         )
     except SolverError as error:
         sys.exit(f"conda stand-in: the environment cannot be solved: {error}")
-    if wanted.digests:
-        found = {digest.hex() for record in records for digest in (record.sha256, record.md5) if digest is not None}
-        if not found.issuperset(wanted.digests) or len(records) != len(wanted.digests):
-            sys.exit("conda stand-in: the channel does not hold just what the pin file names")
-    await install(records, target_prefix=prefix, cache_dir=ROOT / "pkgs", show_progress=False)
 
 
 def create(arguments: Sequence[str]) -> None:

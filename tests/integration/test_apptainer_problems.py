@@ -12,6 +12,7 @@ import pytest
 from deployment import Apptainer, missing
 from deployment.images import make_busybox_root
 from deployment.studies import ToolStudy, shell_tool
+from integration_helpers import snakescope
 
 # Nobody but root mounts images without FUSE and user namespaces, so root plays somebody else.
 AS_OTHERS = {"APPTAINER_USERNS": "1"}
@@ -56,6 +57,23 @@ def test_an_image_with_another_digest_than_the_locked_one(study: ToolStudy, busy
     said = refused(study)
     assert f"its sha256 is {found}" in said
     assert "0" * 64 in said
+
+
+def test_an_image_folder_is_not_the_image_that_was_locked(study: ToolStudy, tmp_path: Path) -> None:
+    study.use_image(make_busybox_root(tmp_path / "image"))
+    (study.root / "envs").mkdir(exist_ok=True)
+    study.write("envs/images.lock.yaml", {str(tmp_path / "image"): {"file_sha256": "0" * 64}})
+    assert "its sha256 is unknown (a folder); envs/images.lock.yaml says" in refused(study)
+
+
+def test_a_release_does_not_run_in_an_image_folder(study: ToolStudy, tmp_path: Path) -> None:
+    study.use_image(make_busybox_root(tmp_path / "image"))
+    pipeline = study.root / "config/pipelines/shell.yaml"
+    pipeline.write_text(pipeline.read_text() + "release: true\n")
+    for done in (study.run("--sdm", "apptainer"), snakescope("lint", cwd=study.root)):
+        assert done.returncode == 2
+        assert f"the image {tmp_path / 'image'} is a folder, which has no digest, and this is a release" in done.stderr
+    assert not list((study.root / "logs").glob("*/*"))
 
 
 def test_a_file_that_is_no_image_or_only_a_part_of_one(study: ToolStudy, busybox_image: Path) -> None:

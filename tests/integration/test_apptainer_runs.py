@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from deployment.studies import ToolStudy, make_outside, shell_tool
+from snakescope.study.verify.rerun import rerun
 
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "hush-aws",
@@ -191,3 +192,50 @@ def test_a_second_run_makes_only_what_failed(image: Ran) -> None:
     assert done.returncode == 0, done.stderr
     after = {path: path.stat().st_mtime_ns for path in image.study.root.glob("records/*/*.json")}
     assert {path.parent.name for path in after if after[path] != before.get(path)} == {"odd"}
+
+
+def test_jobs_run_again_in_the_image_as_they_ran(
+    image: Ran, home: Path, busybox_image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**SECRETS, "TMPDIR": str(image.temporary), "HOME": str(home)}.items():
+        monkeypatch.setenv(name, value)
+    result = rerun(image.study.root, len(image.rows), steps=["copy", "look", "show", "home"])
+    assert [str(item) for item in (*result.changed, *result.not_rerun)] == []
+    assert {item.where.rpartition("/")[2] for item in result.different} == {"show.json"}
+    assert result.identical == 3 * len(image.rows)
+    (again, *_) = image.study.root.glob(".snakescope/rerun/show-plain-*/study/results/plain/show/out.txt")
+    lines = again.read_text().splitlines()
+    assert "hush-" not in again.read_text()
+    assert f"TMPDIR={image.temporary}" in lines
+
+
+def test_a_job_does_not_run_again_in_another_image(image: Ran, busybox_image: Path, tmp_path: Path) -> None:
+    root = tmp_path / "study"
+    shutil.copytree(image.study.root, root, symlinks=True)
+    other = tmp_path / "other.sif"
+    other.write_bytes(busybox_image.read_bytes() + b"more")
+    for path in root.glob("records/*/copy.json"):
+        path.write_text(path.read_text().replace(str(busybox_image), str(other)))
+    result = rerun(root, 1, steps=["copy"])
+    assert [str(item) for item in result.not_rerun if "which is another one now" not in str(item)] == []
+    assert len(result.not_rerun) == 1
+
+
+def test_what_was_made_on_the_host_counts_as_done_in_an_image_and_is_told(
+    data: dict[str, Path], busybox_image: Path, tmp_path: Path
+) -> None:
+    study = ToolStudy(tmp_path / "study", {"copy": TOOLS["copy"]}, {"a": data["plain"]})
+    study.use_image(busybox_image)
+    assert study.run("--sdm", "none").returncode == 0
+    before = (study.root / "records/a/copy.json").stat().st_mtime_ns
+    told = "1 results that count as done were made elsewhere: 1 in a machine's own programs."
+    for more in ([], ["--dry-run"]):
+        done = study.run("--sdm", "apptainer", *more)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"nothing to do: everything is done already\n{told}")
+    assert (study.root / "records/a/copy.json").stat().st_mtime_ns == before
+    (study.root / "records/a/copy.json").unlink()
+    done = study.run("--sdm", "apptainer")
+    assert "1 of 1 jobs done" in done.stdout
+    assert "elsewhere" not in done.stdout
+    assert study.record("a", "copy")["environment"]["kind"] == "apptainer"

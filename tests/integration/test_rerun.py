@@ -268,7 +268,7 @@ def test_jobs_run_in_their_environment(study: TinyStudy, monkeypatch: pytest.Mon
     result = again(study, steps=("count",))
     assert (result.identical, result.reproduced) == (3, True), told([*result.different, *result.not_rerun])
     assert "conda\n" in log.read_text()
-    assert f"exec --bind {study.root}" in log.read_text()
+    assert f"exec --home {study.root}/.snakescope/rerun/count-" in log.read_text()
     shutil.rmtree(study.root / ".snakemake/conda")
 
 

@@ -18,7 +18,8 @@ ROOT = PACKAGE.parents[1]
 LAYERS = [
     {"cli", "generate"},
     {"api"},
-    {"catalog", "runner", "study", "publish"},
+    {"bundle"},
+    {"catalog", "runner", "study", "publish", "doctor"},
     {"cluster"},
     {"check", "compiler", "record", "images", "program", "workflow", "synthetic", "evaluate", "zone", "window"}
     | {"environments"},
@@ -27,8 +28,11 @@ LAYERS = [
     {"errors"},
 ]
 # Within a layer only these: the runner's `collect` is the command around the catalog, its `lint` and `demo` show the
-# study, too. The plan names the images of its steps.
-SAME_LAYER = {("runner", "catalog"), ("runner", "study"), ("publish", "study"), ("workflow", "environments")}
+# study, too. The plan names the images of its steps. The doctor asks what a run
+# would ask.
+SAME_LAYER = {("runner", "catalog"), ("runner", "study"), ("publish", "study"), ("workflow", "environments")} | {
+    ("doctor", "runner")
+}
 # One library, one module.
 BEHIND = {
     "zarr": {"images"},
@@ -39,7 +43,7 @@ BEHIND = {
     "czifile": {"images"},
     "rich": {"runner"},
     "yaml": {"tool"},
-    "pydantic": {"tool", "pipeline", "runner", "study", "catalog", "cluster"},
+    "pydantic": {"tool", "pipeline", "runner", "study", "catalog", "cluster", "bundle"},
     "irods": {"zone"},
     "openpyxl": {"catalog"},
     "snakemake": {"cluster"},

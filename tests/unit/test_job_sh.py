@@ -253,6 +253,36 @@ def test_a_conda_environment_is_told_by_the_packages_that_are_in_it(shell: Shell
     }
 
 
+def test_the_packages_of_an_environment_are_listed_again_only_when_they_have_changed(
+    shell: Shell, tmp_path: Path
+) -> None:
+    meta = tmp_path / "conda/0a1b_/conda-meta"
+    meta.mkdir(parents=True)
+    env = {"CONDA_PREFIX": str(meta.parent)}
+
+    def told(package: str, *, seconds_ago: int) -> object:
+        """The digest after a package has been added so long ago."""
+        (meta / package).write_text("{}")
+        then = time.time() - seconds_ago
+        os.utime(meta, (then, then))
+        shell.run(tmp_path, "job_environment 1 /tmp conda envs/x.yaml", *writing("x"), env=env)
+        return done(tmp_path).environment["sha256"]
+
+    def sha256(*packages: str) -> str:
+        return hashlib.sha256("".join(f"{name}\n" for name in packages).encode()).hexdigest()
+
+    kept = tmp_path / ".snakescope/conda/0a1b_"
+    assert told("a.json", seconds_ago=100) == sha256("a.json")
+    assert kept.read_text() == f"{sha256('a.json')}\n{meta.parent}\n"
+    assert told("b.json", seconds_ago=50) == sha256("a.json")  # as if nothing had been added since
+    assert told("b.json", seconds_ago=-50) == sha256("a.json", "b.json")
+    kept.write_text(f"{'0' * 64}\n/another/0a1b_\n")
+    assert told("b.json", seconds_ago=100) == sha256("a.json", "b.json")
+    kept.write_text("0" * 64)  # cut off
+    assert told("b.json", seconds_ago=100) == sha256("a.json", "b.json")
+    assert [path.name for path in kept.parent.iterdir()] == ["0a1b_"]
+
+
 def test_an_environment_without_a_list_of_packages_has_no_digest(shell: Shell, tmp_path: Path) -> None:
     env = {"CONDA_PREFIX": str(tmp_path / "none")}
     shell.run(tmp_path, "job_environment 1 /tmp conda envs/x.yaml", *writing("x"), env=env)

@@ -187,6 +187,24 @@ def test_what_is_not_there_has_no_digest(tmp_path: Path) -> None:
         size(tmp_path / "none")
 
 
+ITK = """ERROR: error occurred while registering.
+itk::ExceptionObject (0x55f21fb20d00)
+Location: "unknown"
+Description: ITK ERROR: Metric(0x55f21fb254f0): Too many samples map outside moving image buffer: 0 / 2048
+
+Error occurred during actual registration.
+
+Errors occurred!
+"""
+JAVA = """Reading
+Exception in thread "main" loci.formats.FormatException: cannot write
+\tat loci.formats.tools.ImageConverter.main(ImageConverter.java:1318)
+Caused by: java.io.IOException: no space left
+\tat java.base/java.io.RandomAccessFile.<init>(RandomAccessFile.java:344)
+\t... 2 more
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -194,6 +212,13 @@ def test_what_is_not_there_has_no_digest(tmp_path: Path) -> None:
         ("one\n  last  \n\n", "last"),
         ("", "it said nothing"),
         ("\n\n", "it said nothing"),
+        ("ERROR:\nOne could not be made.\nmore\n", "ERROR: One could not be made."),
+        ("x\nERROR:\n", "ERROR:"),
+        (ITK, "ITK ERROR: Metric: Too many samples map outside moving image buffer: 0 / 2048"),
+        (ITK + "error: ended after 40 s\n", "error: ended after 40 s"),
+        (JAVA, "java.io.IOException: no space left"),
+        (JAVA + "error: did not write x\n", "error: did not write x"),
+        ("ValueError: x\nat the end\n", "at the end"),
     ],
 )
 def test_the_reason_of_a_failure_is_the_last_error_or_the_last_line(tmp_path: Path, text: str, told: str) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from snakescope import __version__
-from snakescope.cli import archive, study, tool
+from snakescope.cli import archive, doctor, pack, study, tool
 from snakescope.cli.words import Handler
 from snakescope.errors import EnvironmentUnusableError, SnakescopeError
 
@@ -44,6 +44,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="snakescope", description="Batch bioimage analysis on Snakemake.")
     parser.add_argument("--version", action="version", version=f"snakescope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for part in (study, archive, tool):
+    for part in (study, archive, tool, doctor, pack):
         part.add_commands(commands)
     return parser

@@ -6,7 +6,10 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from snakescope.runner.cases import CaseResult
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -32,6 +35,17 @@ def add_study(command: argparse.ArgumentParser) -> None:
 def add_json(command: argparse.ArgumentParser) -> None:
     """``--json``."""
     command.add_argument("--json", action="store_true", help="print JSON for scripts")
+
+
+def case_text(result: CaseResult) -> str:
+    """What came of a test case of a tool, and where it ran when that was not plainly this machine."""
+    word = {"failed": "FAILED", "program missing": "not run" if result.deployed else "program missing"}
+    lines = [f"{word.get(result.status, result.status):<6}  {result.tool}/{result.case}: {result.description}"]
+    ran_in = result.environment
+    if result.deployed and ran_in:
+        place = ran_in.get("image") or ran_in.get("file") or "this machine, having no image or environment of its own"
+        lines[0] += f" ({ran_in['kind']}: {place})"
+    return "\n".join([*lines, *(f"        {text}" for text in [*result.problems, *result.missing])])
 
 
 def count(text: str) -> int:

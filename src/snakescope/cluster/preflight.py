@@ -67,6 +67,24 @@ def preflight(
     _try_disk(root)
     if found is None:
         found, default = offered()
+    problems, remarks = refusals(jobs, margin_mb, found, default)
+    if problems:
+        raise InputError(problems)
+    return remarks
+
+
+def refusals(
+    jobs: Iterable[Mapping[str, Any]], margin_mb: int, found: Mapping[str, Partition], default: str | None
+) -> tuple[list[Problem], list[str]]:
+    """Which jobs Slurm would not take, and what keeps others waiting at the moment; nothing is submitted or written.
+
+    The arguments are those of `preflight`.
+
+    Raises
+    ------
+    EnvironmentUnusableError
+        If Slurm does not answer.
+    """
     problems, remarks = [], []
     for job in _largest(jobs):
         where = _name_of(job)
@@ -83,9 +101,7 @@ def preflight(
                 remarks.append(f"{where}: Slurm says {error}; such jobs will wait.")
             else:
                 problems.append(explain(str(error), needs_of(job, margin_mb), where, found))
-    if problems:
-        raise InputError(list(dict.fromkeys(problems)))
-    return list(dict.fromkeys(remarks))
+    return list(dict.fromkeys(problems)), list(dict.fromkeys(remarks))
 
 
 def needs_of(job: Mapping[str, Any], margin_mb: int) -> list[str]:

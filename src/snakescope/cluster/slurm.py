@@ -12,7 +12,9 @@ import re
 import secrets
 import shlex
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,8 @@ from urllib.parse import quote, unquote
 from snakescope import layout
 from snakescope.errors import EnvironmentUnusableError
 
-CALL_TIMEOUT_S = 120
+CALL_TIMEOUT_S = 120.0
+_patience_s: ContextVar[float] = ContextVar("patience_s", default=CALL_TIMEOUT_S)
 # Jobs that one call names at most; command lines are limited.
 BATCH = 500
 # What Slurm says when it will answer again by itself; anything else is a refusal.
@@ -69,18 +72,30 @@ def call(*command: str, stdin: str | None = None, environment: Mapping[str, str]
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=CALL_TIMEOUT_S,
+            timeout=_patience_s.get(),
             check=False,
         )
     except FileNotFoundError:
         raise no_slurm(command[0]) from None
+    except OSError as error:
+        raise SlurmAwayError(f"{command[0]} cannot be started: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise SlurmAwayError(f"{command[0]} did not answer within {CALL_TIMEOUT_S} s") from None
+        raise SlurmAwayError(f"{command[0]} did not answer within {_patience_s.get():g} s") from None
     if done.returncode == 0:
         return done.stdout + (done.stderr if "--test-only" in command else "")
     said = " ".join(line.strip() for line in done.stderr.splitlines() if line.strip())
     text = re.sub(rf"{command[0]}: (error: )?", "", said) or f"{command[0]} ended with {done.returncode}"
     raise (SlurmAwayError if _AWAY.search(text) else SlurmRefusedError)(text)
+
+
+@contextmanager
+def waiting_at_most(seconds: float) -> Iterator[None]:
+    """Let no call in here take longer."""
+    before = _patience_s.set(seconds)
+    try:
+        yield
+    finally:
+        _patience_s.reset(before)
 
 
 def no_slurm(program: str) -> EnvironmentUnusableError:

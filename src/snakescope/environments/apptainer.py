@@ -27,6 +27,8 @@ _OWN = frozenset(
     {"/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin"}
     | {"/srv", "/sys", "/usr", "/var"}
 )
+# Apptainer makes a folder in the home folder even to tell its version; with these it leaves nothing there.
+LEAVE_NOTHING = {"APPTAINER_CONFIGDIR": "/dev/null", "SINGULARITY_CONFIGDIR": "/dev/null"}
 _ALWAYS_THERE = ("/tmp", "/var/tmp")  # noqa: S108 - Apptainer's own binds
 MOST_BINDS = 40
 START_S = 600
@@ -169,7 +171,15 @@ def unfit_study(root: Path) -> Problem | None:
     return Problem(path, message, "Move the study to a folder with a plain name.")
 
 
-def trial(image: Path, wanted: Sequence[str], where: str, root: Path) -> list[Problem]:
+def trial(
+    image: Path,
+    wanted: Sequence[str],
+    where: str,
+    root: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    limit_s: float = START_S,
+) -> list[Problem]:
     """Start an image once, as jobs will, and look for the programs in it.
 
     Parameters
@@ -182,15 +192,21 @@ def trial(image: Path, wanted: Sequence[str], where: str, root: Path) -> list[Pr
         What the problems are told of.
     root
         Study folder.
+    environ
+        Variables that Apptainer sees; by default this process's.
+    limit_s
+        How long it may take.
     """
     name = program() or "apptainer"
     words = [name, "exec", "--home", os.path.realpath(root), str(image), "sh", "-c", _LOOK, "sh", *NEEDED, *wanted]
     try:
         done = subprocess.run(
-            words, cwd=root, capture_output=True, text=True, errors="replace", timeout=START_S, check=False,
-            stdin=subprocess.DEVNULL,
+            words, cwd=root, capture_output=True, text=True, errors="replace", timeout=limit_s, check=False,
+            stdin=subprocess.DEVNULL, env=environ,
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        return [Problem(where, f"{name} did not start it within {limit_s:g} s")]
+    except OSError as error:
         return [Problem(where, f"{name} did not start it ({error})")]
     missing = [line.partition(":")[2] for line in done.stdout.splitlines() if line.startswith("missing:")]
     if missing:

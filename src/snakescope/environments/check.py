@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from snakescope.tool.image_names import is_address
 
 # Set by who has checked already, for the Snakemake that it starts.
 CHECKED = "SNAKESCOPE_CHECKED"
+Trial = Callable[[Path, Sequence[str], str, Path], list[Problem]]
 
 
 class Plan(Protocol):
@@ -44,10 +46,19 @@ class NotUsableError(EnvironmentUnusableError):
         super().__init__("\n".join(map(str, problems)))
 
 
+# Binds that this process has set, and those that stood there before: another run must not be given those of the last.
+_binds_set: dict[str, tuple[str, str]] = {}
+
+
 def use_environments(plan: Plan) -> None:
     """Tell this process, and what it starts, how Apptainer starts images."""
     if plan.mode == "apptainer":
-        told = apptainer.variables(State.read(plan.root).binds, os.environ)
+        earlier = {name: before for name, (ours, before) in _binds_set.items() if os.environ.get(name) == ours}
+        environ = {**os.environ, **earlier}
+        told = apptainer.variables(State.read(plan.root).binds, environ)
+        _binds_set.update(
+            {name: (value or "", environ.get(name, "")) for name, value in told.items() if name.endswith("_BIND")}
+        )
         os.environ.update({name: value for name, value in told.items() if value is not None})
         for name in (name for name, value in told.items() if value is None):
             os.environ.pop(name, None)
@@ -80,7 +91,7 @@ def require_environments(plan: Plan) -> None:
         state.binds = apptainer.binds(plan.root, _files(plan))
         state.write(plan.root)
         use_environments(plan)
-    problems = [*_problems(plan, state)]
+    problems = find_problems(plan, state)
     state.keep([*_hashed(plan)])
     state.write(plan.root)
     if problems:
@@ -101,9 +112,45 @@ def require_host(plan: Plan) -> None:
         raise NotUsableError(problems)
 
 
-def _problems(plan: Plan, state: State) -> Iterator[Problem]:
+def look(plan: Plan, state: State, limit_s: float) -> list[Problem]:
+    """Why tools of a plan cannot run where they are to; neither the study nor this process's variables change.
+
+    Parameters
+    ----------
+    plan
+        The plan, with the mode that is asked about.
+    state
+        What is known of files; digests taken here are added to it.
+    limit_s
+        How long the start of one image may take.
+    """
+    if plan.mode != "apptainer":
+        return find_problems(plan, state)
+    told = apptainer.variables(apptainer.binds(plan.root, _files(plan)), os.environ)
+    environ = {
+        name: value for name, value in ({**os.environ, **told, **apptainer.LEAVE_NOTHING}).items() if value is not None
+    }
+    return find_problems(plan, state, partial(apptainer.trial, environ=environ, limit_s=limit_s))
+
+
+def find_problems(plan: Plan, state: State, trial: Trial = apptainer.trial) -> list[Problem]:
+    """Why tools of a plan cannot run where they are to.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    state
+        What is known of files; digests taken here are added to it.
+    trial
+        Starts an image once.
+    """
+    return [*_problems(plan, state, trial)]
+
+
+def _problems(plan: Plan, state: State, trial: Trial) -> Iterator[Problem]:
     if plan.mode == "apptainer":
-        yield from _image_problems(plan, state)
+        yield from _image_problems(plan, state, trial)
     elif plan.mode == "conda":
         yield from conda.problems(plan.root, {step: plan.needs(step)["conda"] for step in _in_conda(plan)})
     for step in _on_host(plan):
@@ -180,7 +227,7 @@ def _model_problems(plan: Plan, state: State) -> Iterator[Problem]:
 # ---------------------------------------------------------------------------- images
 
 
-def _image_problems(plan: Plan, state: State) -> Iterator[Problem]:
+def _image_problems(plan: Plan, state: State, trial: Trial) -> Iterator[Problem]:
     users: dict[str, list[str]] = {}
     for step, image in plan.images.items():
         users.setdefault(image, []).append(step)
@@ -192,10 +239,10 @@ def _image_problems(plan: Plan, state: State) -> Iterator[Problem]:
         yield Problem("--sdm apptainer", "there is no program apptainer or singularity on the PATH", fix)
     for image, steps in users.items():
         if not is_address(image):
-            yield from _local_image_problems(plan, state, image, steps)
+            yield from _local_image_problems(plan, state, image, steps, trial)
 
 
-def _local_image_problems(plan: Plan, state: State, image: str, steps: list[str]) -> Iterator[Problem]:
+def _local_image_problems(plan: Plan, state: State, image: str, steps: list[str], trial: Trial) -> Iterator[Problem]:
     file = plan.root / image
     where = f"image {image} (steps: {', '.join(steps)})"
     if not file.exists():
@@ -210,7 +257,7 @@ def _local_image_problems(plan: Plan, state: State, image: str, steps: list[str]
         yield Problem(where, message, f"Use the image that was locked, or lock this one: snakescope tool lock {image}")
     elif apptainer.program() and not apptainer.unfit_study(plan.root):
         programs = {name: None for step in steps for name in plan.needs(step).get("programs", ())}
-        yield from apptainer.trial(file, list(programs), where, plan.root)
+        yield from trial(file, list(programs), where, plan.root)
 
 
 def _tool(plan: Plan, steps: list[str]) -> str:
@@ -226,6 +273,9 @@ def unlocked_images(plan: Plan, where: str) -> list[Problem]:
         if image is None:
             tool = plan.steps[step]["tool"]
             problems.append(Problem(told, f"the tool {tool!r} has no image, and this is a release", "Give it one."))
+        elif not is_address(image) and (plan.root / image).is_dir():
+            message = f"the image {image} is a folder, which has no digest, and this is a release"
+            problems.append(Problem(told, message, f"Pack it: apptainer build {image.rstrip('/')}.sif {image}"))
         elif unlocked(image, plan.lock):
             way = "Name it with @sha256:DIGEST" if is_address(image) else f"Lock it: snakescope tool lock {image}"
             problems.append(Problem(told, f"the image {image} has no digest, and this is a release", f"{way}."))

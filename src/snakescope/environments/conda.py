@@ -79,6 +79,8 @@ def explain(log: str) -> Problem | None:
 
 # ---------------------------------------------------------------------------- exact packages
 
+SOLVER_TRIES = 3
+
 _HEAD = """\
 # GENERATED from {file} -- do not edit.
 # To remake it: snakescope tool pin {tool}
@@ -109,17 +111,27 @@ def pin(file: Path, name: str, tool: str) -> str:
         If py-rattler, which solves, is not installed, or a channel cannot be reached.
     """
     channels, specs = _read_environment(file)
-    command = [sys.executable, "-m", "snakescope.environments.solve"]
-    asked = json.dumps({"channels": channels, "specs": specs})
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
-    try:
-        found = json.loads(done.stdout)
-    except ValueError:
-        raise EnvironmentUnusableError(f"{file}: the solver ended without an answer:\n{done.stderr}") from None
+    found = _solved(file, channels, specs)
     if "failure" in found:
         raise _failure(file, found["failure"], found["text"])
     lines = "".join(f"{line}\n" for line in _in_order(found["packages"]))
     return _HEAD.format(file=name, tool=tool, sha256=file_sha256(file)) + lines
+
+
+def _solved(file: Path, channels: list[str], specs: list[str]) -> dict[str, Any]:
+    """What the solver says; a crash at its end is no matter, and it is asked again after one before its answer."""
+    command = [sys.executable, "-m", "snakescope.environments.solve"]
+    asked = json.dumps({"channels": channels, "specs": specs})
+    for _ in range(SOLVER_TRIES):
+        done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
+        try:
+            found: dict[str, Any] = json.loads(done.stdout)
+            return found
+        except ValueError:
+            if done.returncode >= 0:
+                break
+    told = f" by signal {-done.returncode}" if done.returncode < 0 else ""
+    raise EnvironmentUnusableError(f"{file}: the solver ended{told} without an answer:\n{done.stderr}")
 
 
 def _failure(file: Path, kind: str, text: str) -> SnakescopeError:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -12,7 +15,9 @@ from pydantic import Field, model_validator
 
 from snakescope.environments.check import NotUsableError
 from snakescope.errors import SnakescopeError, problem
-from snakescope.runner.tools import Facts, run_tool
+from snakescope.runner.deployed import run_deployed
+from snakescope.runner.deployment import Deployment
+from snakescope.runner.tools import Facts, ToolRun, run_tool
 from snakescope.tool.base import Model, near_miss, parse, read_yaml
 from snakescope.tool.library import Tool
 
@@ -92,6 +97,8 @@ class CaseResult:
     """What came of a case: the numbers found by check, and what was wrong.
 
     `missing` says what is not on this machine, so that the case could not be run: it neither passed nor failed.
+    `environment` is what the record says of where the tool ran, empty when it did not; `deployed` says whether it was
+    to run in an image or environment.
     """
 
     tool: str
@@ -100,6 +107,8 @@ class CaseResult:
     found: dict[str, float]
     problems: list[str]
     missing: list[str] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    deployed: bool = False
 
     @property
     def passed(self) -> bool:
@@ -112,26 +121,49 @@ class CaseResult:
         return "failed" if self.problems else "program missing" if self.missing else "passed"
 
 
-def run_case(tool: Tool, path: Path, folder: Path) -> CaseResult:
-    """Run one test case of a tool in an empty folder."""
+def run_case(
+    tool: Tool, path: Path, folder: Path, *, sdm: Deployment | None = None, study: Path = Path()
+) -> CaseResult:
+    """Run one test case of a tool.
+
+    Parameters
+    ----------
+    tool, path
+        The tool, and the file of the case.
+    folder
+        An empty folder.
+    sdm
+        What the tool runs in: its Apptainer image, its conda environment, or (none, the default) this machine.
+    study
+        Folder that images and environments belong to.
+    """
     case = parse(Case, read_yaml(path), path)
     functions = _load_functions(tool.folder / "cases/generators.py")
     made = _function(functions, case.generator.name, path)(folder, **case.generator.args)
-    inputs = {port: list(found) if isinstance(found, list) else [found] for port, found in made.items()}
-    facts = Facts(case.facts.voxel_size_um, case.facts.time_step_s, case.facts.scene, case.facts.stack_axis)
+    result = partial(CaseResult, tool.spec.id, path.stem, case.description, deployed=sdm in ("apptainer", "conda"))
     try:
-        outputs = run_tool(tool, inputs, folder / "out", params=case.params, facts=facts).outputs
+        ran = _run(tool, case, made, folder, sdm, study)
     except NotUsableError as error:
-        return CaseResult(tool.spec.id, path.stem, case.description, {}, [], [str(item) for item in error.problems])
+        return result({}, [], [str(item) for item in error.problems])
     except SnakescopeError as error:
-        return CaseResult(tool.spec.id, path.stem, case.description, {}, [str(error)])
+        return result({}, [str(error)])
     found: dict[str, float] = {}
     problems: list[str] = []
     for index, expectation in enumerate(case.expect):
-        number = float(_function(functions, expectation.check, path)(outputs, made, **expectation.args))
+        number = float(_function(functions, expectation.check, path)(ran.outputs, made, **expectation.args))
         found[f"{index}:{expectation.check}"] = number
         problems += filter(None, [expectation.reject(number)])
-    return CaseResult(tool.spec.id, path.stem, case.description, found, problems)
+    environment = json.loads(ran.record.read_text(encoding="utf-8")).get("environment", {})
+    return result(found, problems, environment=environment)
+
+
+def _run(tool: Tool, case: Case, made: Mapping[str, Any], folder: Path, sdm: Deployment | None, study: Path) -> ToolRun:
+    inputs = {port: list(found) if isinstance(found, list) else [found] for port, found in made.items()}
+    facts = Facts(case.facts.voxel_size_um, case.facts.time_step_s, case.facts.scene, case.facts.stack_axis)
+    if sdm in ("apptainer", "conda") or tool.spec.environment.models:  # models lie in the study
+        place = folder / ".study"  # generators have all other names for themselves
+        return run_deployed(tool, inputs, place, sdm=sdm or "none", study=study, params=case.params, facts=facts)
+    return run_tool(tool, inputs, folder / "out", params=case.params, facts=facts)
 
 
 def _load_functions(path: Path) -> ModuleType:

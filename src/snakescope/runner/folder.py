@@ -22,7 +22,7 @@ from snakescope.samples import Sheet, read_sheet
 from snakescope.tool.base import Model, near_miss, parse, read_yaml
 from snakescope.tool.library import read_library
 from snakescope.window import DEFAULT_SIZE
-from snakescope.workflow import Plan
+from snakescope.workflow import Mode, Plan
 
 
 class StudyConfig(Model):
@@ -272,11 +272,16 @@ def _rembi(root: Path, pipeline: Pipeline, sheet: Sheet) -> list[str]:
     return rembi_lines(root, sheet, pipeline.spec.title, methods, operations)
 
 
+def plan_of(pipeline: Pipeline, sheet: Sheet, root: Path, mode: Mode = "host") -> Plan:
+    """The plan of a pipeline as it would be compiled now; nothing is written."""
+    rules = [build_rule(pipeline, step, Places(root)) for step in pipeline.steps.values()]
+    return Plan(plan(pipeline, rules), sheet, mode=mode, root=root)
+
+
 def _release_problems(pipeline: Pipeline, sheet: Sheet, root: Path) -> list[Problem]:
     """What a pipeline that says `release: true` may not have; wrong files about images, in any pipeline."""
     try:
-        rules = [build_rule(pipeline, step, Places(root)) for step in pipeline.steps.values()]
-        found = unlocked_images(Plan(plan(pipeline, rules), sheet, root=root), str(pipeline.path))
+        found = unlocked_images(plan_of(pipeline, sheet, root), str(pipeline.path))
     except InputError as error:
         return error.problems
     return found if pipeline.spec.release else []

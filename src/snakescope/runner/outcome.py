@@ -46,6 +46,8 @@ class RunResult:
         What was planned for a cluster, for people; None elsewhere.
     environment
         Where the tools ran, in one line.
+    elsewhere
+        How many done jobs ran in another environment, by environment.
     """
 
     jobs: int
@@ -56,6 +58,7 @@ class RunResult:
     seconds: float = 0.0
     plan: str | None = None
     environment: str = ""
+    elsewhere: dict[str, int] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:

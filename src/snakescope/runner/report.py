@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snakescope import layout
+from snakescope.runner.elsewhere import elsewhere_text
 from snakescope.runner.folder import Study
 from snakescope.runner.outcome import Failure, RunResult
 from snakescope.tool.library import Tool
@@ -83,18 +84,24 @@ def run_summary(result: RunResult, *, dry_run: bool = False) -> str:
     """What came of a run, for people."""
     if result.plan is not None:
         return result.plan.rstrip()
-    if dry_run:
-        return f"{result.planned} jobs to run" if result.planned else "nothing to do: everything is done already"
+    lines = [*_run_lines(result, dry_run=dry_run), elsewhere_text(result.elsewhere)]
+    return "\n".join(filter(None, lines))
+
+
+def _run_lines(result: RunResult, *, dry_run: bool) -> Iterator[str]:
     if result.planned == 0:
-        return "nothing to do: everything is done already"
-    lines = [f"{result.jobs} of {result.planned} jobs done in {_duration(result.seconds)}"]
+        yield "nothing to do: everything is done already"
+        return
+    if dry_run:
+        yield f"{result.planned} jobs to run"
+        return
+    yield f"{result.jobs} of {result.planned} jobs done in {_duration(result.seconds)}"
     if result.failures:
-        lines += [*_failure_lines(result.failures), ""]
+        yield "\n".join([*_failure_lines(result.failures), ""])
     if result.blocked:
-        lines.append(f"{result.blocked} jobs did not start, since one they need failed")
+        yield f"{result.blocked} jobs did not start, since one they need failed"
     if result.failures:
-        lines.append("Mend or remove the rows, then run again: only what is missing will run.")
-    return "\n".join(lines)
+        yield "Mend or remove the rows, then run again: only what is missing will run."
 
 
 def _failure_lines(failures: list[Failure]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from snakescope.cluster.site import Grain, Site, read_site
 from snakescope.environments.check import said
 from snakescope.errors import problem
 from snakescope.runner.deployment import Deployment, check_deployment, deployment_arguments, deployment_methods
+from snakescope.runner.elsewhere import made_elsewhere
 from snakescope.runner.folder import Study, compile_study, lint
 from snakescope.runner.follow import follow
 from snakescope.runner.lock import RunLock, run_lock, snakemake_locks
@@ -104,7 +105,7 @@ def run(
         if planned:
             made, state = run_on_cluster(study, tasks, site, wanted, lock)
             result = _cluster_result(study, made, state, compiled, time.monotonic() - started)
-            return replace(result, environment=said(tools))
+            return replace(result, environment=said(tools), elsewhere=made_elsewhere(tools))
         if retry_failed:
             rows = rows_to_run(rows, rows_of_failures(tasks, study.root))
             if not rows.rows:
@@ -116,7 +117,7 @@ def run(
         display = display_for([layout.STAGE_RULE, *pipeline.steps], quiet=quiet or dry_run)
         state = follow(study.root, [*arguments, *extra], lock, display)
         result = _result(study, state, compiled, time.monotonic() - started, dry_run=dry_run)
-        return replace(result, environment=said(tools))
+        return replace(result, environment=said(tools), elsewhere=made_elsewhere(tools))
 
 
 def _check_options(site: Site, *, planned: bool, cores: int | None, grain: Grain | None, plan: bool) -> None:

@@ -115,6 +115,21 @@ def run_tool(
     ToolFailedError
         If the program failed.
     """
+    pipeline, sheet = prepare_tool(tool, inputs, out, params=params, facts=facts)
+    count = min(threads or tool.spec.resources.threads, os.cpu_count() or 1)
+    return _execute(pipeline, sheet, out, count)
+
+
+def prepare_tool(
+    tool: Tool, inputs: Mapping[str, Sequence[Path]], out: Path, *, params: Mapping[str, Any] | None, facts: Facts
+) -> tuple[Pipeline, Sheet]:
+    """The pipeline of one step that runs a tool, and the rows it runs over; parameters as for `run_tool`.
+
+    Raises
+    ------
+    InputError
+        If the inputs or parameters do not fit the tool.
+    """
     where = f"tool run {tool.spec.id}"
     problems = [*_bad_inputs(where, tool, inputs), *check_params(where, tool, params or {})]
     problems += _overwritten(where, tool, inputs, out)
@@ -130,8 +145,7 @@ def run_tool(
     misfits = check_rows(pipeline, sheet, Path())
     if misfits:
         raise InputError(_in_terms_of_flags(where, misfits))
-    count = min(threads or tool.spec.resources.threads, os.cpu_count() or 1)
-    return _execute(pipeline, sheet, out, count)
+    return pipeline, sheet
 
 
 def _bad_inputs(where: str, tool: Tool, inputs: Mapping[str, Sequence[Path]]) -> list[Problem]:

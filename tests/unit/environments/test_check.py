@@ -221,12 +221,38 @@ def test_what_was_found_is_left_for_the_jobs(tmp_path: Path, monkeypatch: pytest
     assert os.environ["APPTAINER_BIND"] == state.binds[0]
 
 
+def test_another_run_in_the_same_process_is_not_given_the_binds_of_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APPTAINER_BIND", "/mine")
+    for name in ("one", "two"):
+        (tmp_path / f"far_{name}").mkdir()
+        (tmp_path / f"far_{name}/net.pt").write_text("net")
+        digest = hashlib.sha256(b"net").hexdigest()
+        require_environments(
+            plan_of(tmp_path / name, "apptainer", a=model(path=f"../far_{name}/net.pt", sha256=digest))
+        )
+        far = tmp_path / f"far_{name}"
+        assert os.environ["APPTAINER_BIND"] == f"/mine,{far}:{far}:ro"
+
+
 def test_on_the_host_nothing_is_told_to_apptainer(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "none", a={})
     require_environments(plan)
     use_environments(plan)
     assert "APPTAINER_CLEANENV" not in os.environ
     assert (tmp_path / STATE).is_file()
+
+
+def test_a_release_has_no_image_folder_whatever_the_lock_says(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "none", a={"environment": {"container": "box"}})
+    (tmp_path / "box").mkdir()
+    (tmp_path / "envs").mkdir()
+    (tmp_path / LOCK).write_text(f"box: {{file_sha256: {A}}}\n")
+    assert [str(problem).replace("\n    ", " ") for problem in unlocked_images(plan, "p.yaml")] == [
+        "p.yaml: steps.a: the image box is a folder, which has no digest, and this is a release. "
+        "Pack it: apptainer build box.sif box"
+    ]
 
 
 def test_a_release_names_every_image_by_its_digest(tmp_path: Path) -> None:

@@ -73,6 +73,32 @@ def test_a_channel_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
         pin(write(tmp_path, ["gm"], [(tmp_path / "none").as_uri()]), "envs/gm.yaml", "gm")
 
 
+def crashing_solver(folder: Path, answers: str) -> str:
+    """A Python whose solver gives these answers, one a call, and crashes each time."""
+    (folder / "answers").write_text(answers)
+    program = folder / "python"
+    program.write_text(
+        f"#!/bin/sh\nread -r line <'{folder}/answers'; echo \"$line\"; sed -i 1d '{folder}/answers'; kill -SEGV $$\n"
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_a_solver_that_crashes_after_its_answer_has_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = '{"packages": [{"name": "a", "url": "file:///a", "md5": null, "depends": []}]}'
+    monkeypatch.setattr(sys, "executable", crashing_solver(tmp_path, f"\n{answer}\n"))
+    (tmp_path / "e.yaml").write_text("channels: [x]\ndependencies: [a]\n")
+    assert pin(tmp_path / "e.yaml", "e.yaml", "t").endswith("\n@EXPLICIT\nfile:///a#\n")
+
+
+def test_a_solver_that_always_crashes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", crashing_solver(tmp_path, "\n" * 9))
+    (tmp_path / "e.yaml").write_text("channels: [x]\ndependencies: [a]\n")
+    with pytest.raises(EnvironmentUnusableError, match="the solver ended by signal 11 without an answer"):
+        pin(tmp_path / "e.yaml", "e.yaml", "t")
+    assert (tmp_path / "answers").read_text() == "\n" * 6
+
+
 def test_without_a_solver_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "rattler.py").write_text("raise ImportError\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

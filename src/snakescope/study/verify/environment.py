@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+from snakescope import layout
+from snakescope.environments import apptainer
+from snakescope.environments.images import file_sha256
 from snakescope.errors import EnvironmentUnusableError
 from snakescope.record import JobRecord
 
+# Below it is a folder for each job that is run again.
+FOLDER = f"{layout.STATE}/rerun"
 # Where `~` stands for a home folder in a record: at the start of a path, as a job writes it.
 _HOME = re.compile(r"""(?:^|(?<=^-[A-Za-z])|(?<=[,:;= "'(\[@]))~(?=/|$)""")
 
@@ -25,11 +30,13 @@ class NotHereError(EnvironmentUnusableError):
 class Environment:
     """How to start a command: what to set, and what to put around it.
 
-    `wrap` takes the command, the folder it may write to and the folder it runs in.
+    `wrap` takes the command, the folder it may write to and the folder it runs in. A variable that is None must not
+    be set. What the program itself is told goes into variables of the same names with `prefix` before them.
     """
 
-    variables: Mapping[str, str]
+    variables: Mapping[str, str | None]
     wrap: Callable[[Sequence[str], Path, Path], list[str]]
+    prefix: str = ""
 
 
 def environment_of(record: JobRecord, root: Path) -> Environment:
@@ -76,19 +83,45 @@ def _conda_prefixes(name: str, root: Path) -> list[Path]:
 
 
 def _apptainer(recorded: str, record: JobRecord, root: Path) -> Environment:
-    image = root / expand_home(recorded)
-    program = shutil.which("apptainer") or shutil.which("singularity")
+    """The image, started as a run starts it; of the study, only folders of jobs that run again can be written to."""
+    image, program = root / expand_home(recorded), apptainer.program()
     if not image.exists():
         raise NotHereError(f"was run in the image {recorded!r}, which is not here")
     if program is None:
         raise NotHereError(f"was run in the image {recorded!r}; Apptainer, which runs it, is not here")
-    outside = {str((root / expand_home(item.here)).resolve().parent) for item in record.inputs}
+    unfit = apptainer.unfit_study(root)
+    if unfit:
+        raise NotHereError(f"was run in the image {recorded!r}, but {unfit.message}")
+    digest = record.environment.get("sha256")
+    if digest and image.is_file() and _sha256(image, image.stat().st_mtime_ns) != digest:
+        raise NotHereError(f"was run in the image {recorded!r}, which is another one now (its sha256 was {digest})")
+    (root / FOLDER).mkdir(parents=True, exist_ok=True)
+    outside = [bind.replace(":rw", ":ro") for bind in apptainer.binds(root, _read(record))]
+    own = root / FOLDER
+    told = apptainer.variables([f"{root}:{root}:ro", f"{own}:{own}:rw", *outside], os.environ)
 
     def wrap(argv: Sequence[str], folder: Path, place: Path) -> list[str]:
-        bound = [word for path in sorted({str(root), str(folder), *outside}) for word in ("--bind", path)]
-        return [program, "exec", *bound, "--pwd", str(place), str(image), *argv]
+        home = folder / "home"
+        home.mkdir()
+        return [program, "exec", "--home", str(home), "--pwd", str(place), str(image), *argv]
 
-    return Environment({}, wrap)
+    prefix = "SINGULARITYENV_" if program == "singularity" else "APPTAINERENV_"
+    return Environment(told | _proxies_with_password(), wrap, prefix)
+
+
+def _read(record: JobRecord) -> list[str]:
+    """Every file of a job that may lie outside the study."""
+    return [expand_home(item.here) for item in record.inputs]
+
+
+@lru_cache
+def _sha256(image: Path, _changed_ns: int) -> str:
+    return file_sha256(image)
+
+
+def _proxies_with_password() -> dict[str, None]:
+    """Variables that Apptainer lets in whatever it is told; jobs of a run unset them inside (workflow/job.sh)."""
+    return {name: None for name, value in os.environ.items() if name.lower().endswith("_proxy") and "@" in value}
 
 
 def expand_home(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,12 +23,11 @@ from snakescope.errors import InputError, Problem, SnakescopeError, problem
 from snakescope.record import FileFacts, JobRecord, digest, read_record, read_records, reason
 from snakescope.samples import read_sheet
 from snakescope.study.verify.compare import distance
-from snakescope.study.verify.environment import Environment, NotHereError, environment_of, expand_home
+from snakescope.study.verify.environment import FOLDER, Environment, NotHereError, environment_of, expand_home
 from snakescope.study.verify.files import counted
 from snakescope.tool.base import read_yaml
 
 Progress = Callable[[str, int, int], None]
-FOLDER = f"{layout.STATE}/rerun"
 # To a zone, for an image that is staged once more.
 CONNECTIONS = 4
 
@@ -346,7 +346,8 @@ class _Work:
         expanded = {expand_home(path): place for path, place in places.items()}
         upwards = max((_upwards(path) for path in inputs), default=0)
         (root / FOLDER).mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{record.step}-{record.unit[:100]}-", dir=root / FOLDER))
+        name = re.sub(r"[^\w.-]", "_", f"{record.step}-{record.unit[:100]}-")  # Apptainer splits names at some signs
+        folder = Path(tempfile.mkdtemp(prefix=name, dir=root / FOLDER))
         work = cls(folder, folder.joinpath("study", *["in"] * upwards), argv)
         try:
             work.place.mkdir(parents=True)
@@ -381,9 +382,11 @@ class _Work:
 
     def run(self, environment: Environment) -> int:
         """Run the tool as a job does, and return its exit status."""
-        variables = {**os.environ, **_threads(self.argv), **environment.variables}
-        variables["SNAKESCOPE_VERSION_FILE"] = str(self.folder / "version")
-        variables["PWD"] = str(self.place)
+        told = {**_threads(self.argv), "SNAKESCOPE_VERSION_FILE": str(self.folder / "version")}
+        told |= {"TMPDIR": os.environ["TMPDIR"]} if os.environ.get("TMPDIR") else {}
+        own = {f"{environment.prefix}{name}": value for name, value in told.items()}
+        wanted = {**os.environ, "PWD": str(self.place), **own, **environment.variables}
+        variables = {name: value for name, value in wanted.items() if value is not None}
         argv = environment.wrap(self.argv, self.folder, self.place)
         with self.log.open("wb") as log:
             try:
@@ -413,6 +416,8 @@ def _programs(root: Path, argv: Sequence[str], record: JobRecord) -> Iterator[st
     """
     if any(word.endswith(".ijm") for word in argv):
         raise NotHereError("it ran an ImageJ macro, which only a run of the pipeline repeats")
+    if record.compiled.get("models"):
+        raise NotHereError("it was told where its model lies, which only a run of the pipeline repeats")
     outputs = {item.path for item in record.outputs}
     expected = record.compiled.get("tool", {}).get("script_sha256")
     script = next((word for word in argv[1:2] if argv[0] == "python" and word.endswith(".py")), None)
