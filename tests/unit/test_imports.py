@@ -25,7 +25,7 @@ LAYERS = [
     | {"environments"},
     {"pipeline", "samples", "layout"},
     {"tool"},
-    {"errors"},
+    {"errors", "words"},
 ]
 # Within a layer only these: the runner's `collect` is the command around the catalog, its `lint` and `demo` show the
 # study, too. The plan names the images of its steps. The doctor asks what a run

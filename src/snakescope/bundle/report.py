@@ -8,16 +8,9 @@ from typing import Any
 from snakescope.bundle.manifest import PackedTool
 from snakescope.bundle.pack import PackReport
 from snakescope.bundle.unpack import UnpackReport
+from snakescope.words import size_text
 
 _WAYS = {"apptainer": "in an image", "conda": "in a conda environment", "none": "from the machine's own programs"}
-
-
-def size_text(size: int) -> str:
-    """Bytes for people."""
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size} bytes"
 
 
 def pack_text(report: PackReport) -> str:

@@ -24,10 +24,10 @@ from snakescope.cluster.site import Grain, Site
 from snakescope.cluster.slurm import read_run_id, run_id
 from snakescope.cluster.stages import Load, Stage, Together, choose_stages, partition_for, unfit
 from snakescope.cluster.staging import list_text
-from snakescope.cluster.words import duration, many
 from snakescope.errors import InputError, problem
 from snakescope.samples import Sheet, sheet_text
 from snakescope.window import DEFAULT_SIZE
+from snakescope.words import duration, many
 from snakescope.workflow import Plan
 
 SCHEMA = 1

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from snakescope.cluster.plan import Job, RunPlan
-from snakescope.cluster.words import duration, many
+from snakescope.words import duration, many
 
 
 def plan_text(made: RunPlan) -> str:

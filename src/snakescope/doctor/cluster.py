@@ -13,10 +13,10 @@ from snakescope.cluster.preflight import PROGRAMS, offered, refusals
 from snakescope.cluster.site import Partition, Site
 from snakescope.cluster.slurm import no_slurm, waiting_at_most
 from snakescope.cluster.stages import Load, partition_for, unfit
-from snakescope.cluster.words import many
 from snakescope.doctor.ask import LIMIT_S, ask
 from snakescope.doctor.facts import Fact, Mark, fact
 from snakescope.errors import EnvironmentUnusableError, Problem
+from snakescope.words import many
 from snakescope.workflow import Plan
 
 # Of what Slurm says when it cannot be reached, which may be a paragraph.

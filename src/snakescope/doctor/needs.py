@@ -9,7 +9,6 @@ from pathlib import Path
 from snakescope import layout
 from snakescope.cluster.site import read_site
 from snakescope.cluster.stages import Load
-from snakescope.cluster.words import many
 from snakescope.doctor import cluster
 from snakescope.doctor.facts import Fact, clean_problem, fact
 from snakescope.doctor.machine import data_of
@@ -22,6 +21,7 @@ from snakescope.runner.folder import Study, plan_of
 from snakescope.samples import Sheet, build_sheet
 from snakescope.tool.base import near_miss
 from snakescope.tool.image_names import is_address
+from snakescope.words import many
 from snakescope.workflow import Mode, Plan, mode_of
 
 # An image may lie on a disk that many share, and be started for the first time.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from snakescope.publish.publish import PublishReport
+from snakescope.words import size_text
 
 SHOWN = 20
 
@@ -18,7 +19,7 @@ def publish_text(report: PublishReport) -> str:
     lines = [f"{verb} {report.target}: {report.title}", "", *_table(report), ""]
     would = "would be " if report.dry_run else ""
     lines.append(
-        f"  {report.put} objects {would}put, {report.replaced} {would}replaced ({_size(report.put_bytes)}), "
+        f"  {report.put} objects {would}put, {report.replaced} {would}replaced ({size_text(report.put_bytes)}), "
         f"{report.same} there already; {report.annotated} {would}annotated"
     )
     lines += [f"  {text}" for text in _notes(report)]
@@ -50,7 +51,7 @@ def _table(report: PublishReport) -> Iterator[str]:
         put, replace, ask, same = (found[act] for act in acts)
         yield (
             f"  {name:<{width}}  {found['items']:>7} {put:>7} {replace + ask:>7} {same:>7} {found['annotate']:>8} "
-            f"{_size(found['bytes']):>10}"
+            f"{size_text(found['bytes']):>10}"
         )
 
 
@@ -68,14 +69,6 @@ def _some(title: str, paths: list[str]) -> list[str]:
         return []
     more = [f"    ... and {len(paths) - SHOWN} more"] if len(paths) > SHOWN else []
     return [f"  {len(paths)} {title}:", *(f"    {path}" for path in paths[:SHOWN]), *more]
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def publish_to_dict(report: PublishReport) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from snakescope.errors import Problem, problem
 from snakescope.study.verify.crate import check_crate
-from snakescope.study.verify.files import CHECKSUMS, CRATE, FOLDER, Files, counted
+from snakescope.study.verify.files import CHECKSUMS, CRATE, FOLDER, Files
 from snakescope.study.verify.records import check_records
+from snakescope.words import many
 
 Progress = Callable[[str, int, int], None]
 
@@ -84,7 +85,7 @@ def verify(root: Path, *, remote: bool = False, progress: Progress | None = None
     problems, notes = check_records(root, files, crate)
     unhashed = len(files.unclaimed)
     if unhashed:
-        notes.append(f"{counted(unhashed, 'file')} without a recorded digest: only presence and size were checked")
+        notes.append(f"{many(unhashed, 'file')} without a recorded digest: only presence and size were checked")
     if remote and files.elsewhere:
         from snakescope.study.verify.remote import check_remote
 
@@ -92,7 +93,7 @@ def verify(root: Path, *, remote: bool = False, progress: Progress | None = None
         problems, notes = [*problems, *more], [*notes, *compared]
     elif files.elsewhere:
         told = "in iRODS and not here: only what is told was checked (verify --remote asks the catalogue)"
-        notes.append(f"{counted(len(files.elsewhere), 'raw image')} {told}")
+        notes.append(f"{many(len(files.elsewhere), 'raw image')} {told}")
     all_problems = [*files.problems, *crate.problems, *problems]
     return Verification(files.checked, files.bytes, unhashed, all_problems, notes, len(files.elsewhere))
 

@@ -319,11 +319,6 @@ def shown(name: str) -> str:
     return name if name.isprintable() else repr(name)[1:-1]
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _above(name: str) -> Iterator[str]:
     """The folders that a file of the crate lies in, the highest first; not the crate itself."""
     at = name.find("/", len(CRATE) + 1)

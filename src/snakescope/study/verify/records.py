@@ -14,8 +14,9 @@ from snakescope import layout
 from snakescope.errors import InputError, Problem
 from snakescope.record import TIMESTAMP
 from snakescope.study.verify.crate import Crate
-from snakescope.study.verify.files import CRATE, EXPORT_AGAIN, FOLDER, Files, counted, shown
+from snakescope.study.verify.files import CRATE, EXPORT_AGAIN, FOLDER, Files, shown
 from snakescope.tool.base import read_yaml
+from snakescope.words import many
 from snakescope.workflow import Plan
 
 _TOLD_STEP = 1000
@@ -121,8 +122,8 @@ def _failures(root: Path) -> list[Path]:
 def _changes(found: _Found) -> Iterator[Problem]:
     """One finding for all that has happened since the export."""
     gone = found.ends.total()
-    told = [f"{counted(found.new, 'job')} ended or failed since" if found.new else ""]
-    told.append(f"records of {counted(gone, 'job')} in it are gone or were replaced" if gone else "")
+    told = [f"{many(found.new, 'job')} ended or failed since" if found.new else ""]
+    told.append(f"records of {many(gone, 'job')} in it are gone or were replaced" if gone else "")
     if any(told):
         yield Problem(
             FOLDER, f"the study has changed since it was exported: {', '.join(filter(None, told))}", EXPORT_AGAIN
@@ -163,6 +164,6 @@ def _kind(path: str, files: Files, found: _Found) -> str:
 def _notes(counts: Counter[str], found: _Found) -> Iterator[str]:
     for kind, why in (("not_handed_in", "of steps that are not handed in"), ("sensitive", "made from sensitive rows")):
         if counts[kind]:
-            yield f"{counted(counts[kind], 'result')} {why} left out"
+            yield f"{many(counts[kind], 'result')} {why} left out"
     if found.stray:
-        yield f"{counted(found.stray, 'record')} of no row or step of the study, which the export does not hold"
+        yield f"{many(found.stray, 'record')} of no row or step of the study, which the export does not hold"

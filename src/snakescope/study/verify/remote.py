@@ -14,8 +14,9 @@ from snakescope import layout
 from snakescope.errors import InputError, Problem
 from snakescope.record import folder_digest
 from snakescope.samples import read_sheet
-from snakescope.study.verify.files import CRATE, Elsewhere, Files, counted
+from snakescope.study.verify.files import CRATE, Elsewhere, Files
 from snakescope.tool.base import read_yaml
+from snakescope.words import many
 from snakescope.zone import checksums
 from snakescope.zone.address import Address
 from snakescope.zone.listing import Listed, list_tree
@@ -102,7 +103,7 @@ class _Found:
         total = self.digests + self.sizes + self.presence
         if total:
             how = f"{self.digests} by checksum, {self.sizes} by size, {self.presence} by name only"
-            yield f"{counted(total, 'raw image')} in iRODS, there as told: {how}"
+            yield f"{many(total, 'raw image')} in iRODS, there as told: {how}"
 
     def compare(self, name: str, told: Elsewhere, objects: dict[str, Listed]) -> None:
         """Compare one image."""

@@ -24,8 +24,8 @@ from snakescope.record import FileFacts, JobRecord, digest, read_record, read_re
 from snakescope.samples import read_sheet
 from snakescope.study.verify.compare import distance
 from snakescope.study.verify.environment import FOLDER, Environment, NotHereError, environment_of, expand_home
-from snakescope.study.verify.files import counted
 from snakescope.tool.base import read_yaml
+from snakescope.words import many
 
 Progress = Callable[[str, int, int], None]
 # To a zone, for an image that is staged once more.
@@ -160,7 +160,7 @@ class _Session:
             self.different,
             list(self.changed.values()),
             self.not_rerun,
-            [f"{text}, in {counted(count, 'job')}" for text, count in self.versions.items()],
+            [f"{text}, in {many(count, 'job')}" for text, count in self.versions.items()],
         )
 
     def clean(self) -> None:

@@ -8,26 +8,26 @@ from typing import Any
 
 from snakescope.errors import Problem
 from snakescope.study.verify.check import Verification
-from snakescope.study.verify.files import counted
 from snakescope.study.verify.rerun import RerunResult
+from snakescope.words import many, size_text
 
 SHOWN = 20
 
 
 def verification_text(result: Verification) -> str:
     """Tell what came of checking an export."""
-    read = f"{counted(result.files, 'file')} read ({_size(result.bytes)})"
+    read = f"{many(result.files, 'file')} read ({size_text(result.bytes)})"
     if result.sound:
         first = f"The export is sound: {read}, all as exported."
     else:
-        first = f"The export is not sound: {counted(len(result.problems), 'problem')}; {read}."
+        first = f"The export is not sound: {many(len(result.problems), 'problem')}; {read}."
     return "\n".join([first, *(f"{note[:1].upper()}{note[1:]}." for note in result.notes), *_told(result.problems)])
 
 
 def rerun_text(result: RerunResult) -> str:
     """Tell what came of running jobs again."""
     done = result.identical + result.within_tolerance + result.different_jobs
-    first = f"{done} of {counted(result.jobs, 'job')} of {counted(len(result.rows), 'row')} run again: "
+    first = f"{done} of {many(result.jobs, 'job')} of {many(len(result.rows), 'row')} run again: "
     first += f"{result.identical} identical to the last bit, {result.within_tolerance} within the tool's tolerance, "
     first += f"{result.different_jobs} different; {len(result.not_rerun)} not run again."
     lines = [first, *(f"{note[:1].upper()}{note[1:]}." for note in result.notes)]
@@ -55,12 +55,3 @@ def _told(problems: Sequence[Problem]) -> Iterator[str]:
     yield from (f"  {str(item).replace(chr(10), chr(10) + '  ')}" for item in problems[:SHOWN])
     if len(problems) > SHOWN:
         yield f"  ... and {len(problems) - SHOWN:,} more"
-
-
-def _size(number: float) -> str:
-    """Bytes in a unit that people read."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
