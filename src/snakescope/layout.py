@@ -123,6 +123,11 @@ def todo_file(digest: str, stage: str, shard: str) -> str:
     return f"{CLUSTER}/{digest}/{stage}-{shard}.todo"
 
 
+def shard_log(digest: str, stage: str, shard: str) -> str:
+    """What a job over a shard said itself; its rows' tools have logs of their own."""
+    return f"{cluster_folder(digest)}/{stage}-{shard}.log"
+
+
 def done_file(digest: str, stage: str, shard: str) -> str:
     """Path of what a cluster job leaves when all that it was to make is done or has failed by itself."""
     return f"{CLUSTER}/{digest}/{stage}-{shard}.done.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -386,6 +387,21 @@ def test_what_keeps_snakemake_from_starting_is_said(shard_study: Make) -> None:
     assert code == 75
     assert "SyntaxError in file" in said
     assert "0 done, 0 failed, 0 blocked; 0 killed by the system, 4 not begun or cut off: to be tried again" in said
+
+
+def test_a_node_without_apptainer_is_told_for_each_row(shard_study: Make, tmp_path: Path) -> None:
+    study = shard_study(2)
+    study.shards()
+    empty = tmp_path / "bin"
+    empty.mkdir()
+    for program in ("sh", "sed", "mkdir", "mv", "rm", "date", "hostname", "id"):
+        (empty / program).symlink_to(str(shutil.which(program)))
+    words = ("--extra", "--software-deployment-method", "apptainer")
+    process = study.start("s1", "0001", "--final", "1", *words, PATH=str(empty))
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert (study.done("s1", "0001")["failed"], study.starts()) == ([["stamp", "r0"], ["stamp", "r1"]], {})
+    assert study.read("logs/r0/stamp.log").endswith("has no apptainer on the PATH of its jobs\n")
 
 
 # ---------------------------------------------------------------------- being stopped, killed, started twice

@@ -156,7 +156,7 @@ class Stage:
     @property
     def log(self) -> str:
         """The rule's log."""
-        return f"{layout.cluster_folder(self.plan.digest)}/{self.name}-{{shard}}.log"
+        return layout.shard_log(self.plan.digest, self.name, "{shard}")
 
     def inputs(self, wildcards: Any) -> list[str]:
         """The shard's slice of the sheet, and what the jobs before this one leave."""

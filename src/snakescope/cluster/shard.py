@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import shlex
 import shutil
 import signal
@@ -78,7 +79,9 @@ def _work(task: Task, stop: Stop) -> int:
     _begin(task, todo)
     plan = Plan.read(task.pipeline, task.manifest)
     targets = _targets(plan, todo)
-    if targets:
+    if lacking := _lacks(task.extra):
+        print(lacking, flush=True)
+    elif targets:
         _run_inner(task, plan, targets, stop)
     if stop.asked:
         stop.wait()
@@ -86,11 +89,18 @@ def _work(task: Task, stop: Stop) -> int:
         return AGAIN
     outcome = assess(plan, todo, Shelf())
     if task.final and not outcome.is_final:
-        outcome = _give_up(plan, todo, outcome)
+        outcome = _give_up(task, plan, todo, outcome)
     told = _tell(task, outcome)
     if told == DONE:
         staging.release(Path(layout.staging_list(task.digest, task.stage, task.shard)))
     return told
+
+
+def _lacks(extra: Sequence[str]) -> str | None:
+    """What this node lacks that the one that sent the job has; Snakemake would fail in each row, in its own words."""
+    if "apptainer" in extra and not (shutil.which("apptainer") or shutil.which("singularity")):
+        return f"node {platform.node()} has no apptainer on the PATH of its jobs"
+    return None
 
 
 def _begin(task: Task, todo: dict[Pair, str]) -> None:
@@ -229,12 +239,13 @@ def _forget_ended(targets: Sequence[Pair]) -> None:
 # ---------------------------------------------------------------------- what came of it
 
 
-def _give_up(plan: Plan, todo: Iterable[Pair], outcome: Outcome) -> Outcome:
+def _give_up(task: Task, plan: Plan, todo: Iterable[Pair], outcome: Outcome) -> Outcome:
     """There is no further try: what the system has killed each time has failed, and what waits for it is blocked."""
     shelf = Shelf()
+    why = _lacks(task.extra) or f"ended from outside, or not begun, at each try; see {task.log}"
     for pair in outcome.untouched:
         if all(shelf.has_record(*need) for need in upstream(plan, *pair)):
-            fail(plan, *pair, "the job was ended from outside, again and again, and left no trace")
+            fail(plan, *pair, why)
     again = assess(plan, todo, Shelf())
     return Outcome(again.done, [*again.failed, *again.killed], [*again.blocked, *again.untouched])
 

@@ -48,6 +48,11 @@ class Task:
         return Path(layout.done_file(self.digest, self.stage, self.shard))
 
     @property
+    def log(self) -> str:
+        """What this job says."""
+        return layout.shard_log(self.digest, self.stage, self.shard)
+
+    @property
     def begun(self) -> Path:
         """Which list of pairs has been begun with."""
         return self.todo.with_suffix(".begun")
