@@ -498,6 +498,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (engine and args.plain_rows) or (files and args.traced_rows[1]):
         python = plain_python(args.cache.expanduser())
     holds = True
+    if args.folder:
+        args.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="scale-", dir=args.folder, ignore_cleanup_errors=True) as name:
         base = Path(name).resolve()
         if engine:

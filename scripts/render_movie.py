@@ -122,7 +122,8 @@ def _bars(draw: ImageDraw.ImageDraw, scene: Projections, label: str, size: tuple
     width, height = size
     per_um = width / scene.size_um(2)
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    font = ImageFont.truetype(str(fonts / "DejaVuSans.ttf"), 13)
+    # Basic layout: the other one needs a library of the system, and places letters differently where that is missing.
+    font = ImageFont.truetype(str(fonts / "DejaVuSans.ttf"), 13, layout_engine=ImageFont.Layout.BASIC)
     draw.rectangle((0, 0, width, BAR_PX - 1), fill=(0, 0, 0))
     draw.rectangle((0, BAR_PX + height, width, 2 * BAR_PX + height), fill=(0, 0, 0))
     draw.text((6, BAR_PX / 2), label, fill=(255, 255, 255), font=font, anchor="lm")

@@ -15,8 +15,6 @@ import yaml
 from deployment.studies import make_outside
 from integration_helpers import snakescope
 from snakescope import __version__
-from snakescope.runner.cases import run_case
-from snakescope.tool.library import read_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 SERIES = "cell1"
@@ -72,17 +70,3 @@ def test_records_tell_the_image_and_the_version_in_it(python_image: Path, in_ima
     for record in records(in_image).values():
         assert record["environment"] == {"kind": "apptainer", "image": str(python_image), "sha256": digest}
         assert record["tool_version_observed"] == __version__
-
-
-@pytest.mark.parametrize("case", sorted(ROOT.glob("tools/convert/cases/*.yaml")), ids=lambda path: path.stem)
-def test_what_is_no_step_of_the_pipeline_passes_its_cases_in_the_image(
-    case: Path, python_image: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config/images.yaml").write_text(yaml.safe_dump({"convert": str(python_image)}))
-    tool = read_tool(ROOT / "tools/convert")
-    (tmp_path / "inside").mkdir()
-    (tmp_path / "host").mkdir()
-    inside = run_case(tool, case, tmp_path / "inside", sdm="apptainer", study=tmp_path)
-    assert (inside.problems, inside.missing, inside.environment["kind"]) == ([], [], "apptainer")
-    assert inside.found == run_case(tool, case, tmp_path / "host").found

@@ -18,7 +18,7 @@ from snakescope.tool.library import read_library
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = read_library([ROOT / "tools"])
 RAN = yaml.safe_load((ROOT / "tools/ran.yaml").read_text())
-WRAPPED = [name for name in RAN["image_cases"] if TOOLS[name].spec.script is None]
+WRAPPED = [name for name in RAN["automatic"] if TOOLS[name].spec.script is None]
 CASES = [path for name in WRAPPED for path in sorted(TOOLS[name].folder.glob("cases/*.yaml"))]
 
 pytestmark = [pytest.mark.container, pytest.mark.slow]
