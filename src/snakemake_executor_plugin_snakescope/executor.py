@@ -152,11 +152,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
             self.workflow.scheduler.executor_error_callback(error)
 
     def _submitted(self, task: Submission) -> str | None:
-        """Submit; while Slurm does not answer, or takes no more jobs, wait. None when the run is being stopped."""
+        """Submit; while Slurm does not answer, is full or misses its nodes, wait. None when stopped."""
         from snakescope.cluster import slurm
 
         assert self.watch is not None
-        log, pause = self._log_for(task.label.key), 2.0
+        log, pause, back_by = self._log_for(task.label.key), 2.0, time.monotonic() + slurm.NODES_BACK_S
         environment = slurm.job_environment(self.envvars())
         while not self._stop.is_set():
             try:
@@ -172,7 +172,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
             except slurm.SlurmAwayError as error:
                 self.logger.info(f"Slurm did not take {task.label.key} ({error}); trying again.")
             except slurm.SlurmRefusedError as error:
-                if not (slurm.is_full(str(error)) and self._live):
+                unready = slurm.is_unready(str(error)) and time.monotonic() < back_by
+                if not unready and not (slurm.is_full(str(error)) and self._live):
                     raise
             self._stop.wait(pause)
             pause = min(SLOWEST_RETRY_S, pause * 2)

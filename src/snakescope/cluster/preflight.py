@@ -10,6 +10,7 @@ import os
 import pwd
 import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,16 @@ from typing import Any
 from snakescope import layout
 from snakescope.cluster.accounting import minutes, whole
 from snakescope.cluster.site import Partition
-from snakescope.cluster.slurm import SlurmAwayError, SlurmRefusedError, call, no_slurm, options, test_only
+from snakescope.cluster.slurm import (
+    NODES_BACK_S,
+    SlurmAwayError,
+    SlurmRefusedError,
+    call,
+    is_unready,
+    no_slurm,
+    options,
+    test_only,
+)
 from snakescope.errors import EnvironmentUnusableError, InputError, Problem
 from snakescope.tool.base import near_miss
 
@@ -67,25 +77,30 @@ def preflight(
     _try_disk(root)
     if found is None:
         found, default = offered()
-    problems, remarks = refusals(jobs, margin_mb, found, default)
+    problems, remarks = refusals(jobs, margin_mb, found, default, patience_s=NODES_BACK_S)
     if problems:
         raise InputError(problems)
     return remarks
 
 
 def refusals(
-    jobs: Iterable[Mapping[str, Any]], margin_mb: int, found: Mapping[str, Partition], default: str | None
+    jobs: Iterable[Mapping[str, Any]],
+    margin_mb: int,
+    found: Mapping[str, Partition],
+    default: str | None,
+    *,
+    patience_s: float = 0.0,
 ) -> tuple[list[Problem], list[str]]:
     """Which jobs Slurm would not take, and what keeps others waiting at the moment; nothing is submitted or written.
 
-    The arguments are those of `preflight`.
+    The arguments are those of `preflight`. So long in all, nodes that are known but not there are waited for.
 
     Raises
     ------
     EnvironmentUnusableError
         If Slurm does not answer.
     """
-    problems, remarks = [], []
+    problems, remarks, back_by = [], [], time.monotonic() + patience_s
     for job in _largest(jobs):
         where = _name_of(job)
         try:
@@ -93,15 +108,43 @@ def refusals(
             known = [*_unknown_partition(needs, found), *_too_long(needs, found, default, where)]
             problems += known
             if not known:
-                test_only(needs)
+                _try(needs, found, default, back_by)
         except SlurmAwayError as error:
             raise _away(error) from error
         except SlurmRefusedError as error:
             if _FOR_NOW.search(str(error)):
                 remarks.append(f"{where}: Slurm says {error}; such jobs will wait.")
             else:
-                problems.append(explain(str(error), needs_of(job, margin_mb), where, found))
+                problems.append(explain(str(error), needs_of(job, margin_mb), where, found, default))
     return list(dict.fromkeys(problems)), list(dict.fromkeys(remarks))
+
+
+def _try(needs: Sequence[str], found: Mapping[str, Partition], default: str | None, back_by: float) -> None:
+    while True:
+        try:
+            test_only(needs)
+            return
+        except SlurmRefusedError as error:
+            if not (is_unready(str(error)) and _is_held(needs, found, default) and time.monotonic() < back_by):
+                raise
+            time.sleep(2)
+
+
+def _is_held(needs: Sequence[str], found: Mapping[str, Partition], default: str | None) -> bool:
+    """Whether there are nodes so large, by what `sinfo` tells; unknown when more is asked for than it tells of."""
+    sizes = {"--cpus-per-task": "max_cpus", "--mem": "max_mem_mb", "--gpus": "gpus"}
+    if any(_option(needs, option) for option in ("--constraint", "--gres", "--nodes", "--nodelist", "--mem-per-cpu")):
+        return False
+    names = (_option(needs, "--partition") or default or "").split(",")
+    asked = {
+        size: whole((_option(needs, option) or "").rpartition(":")[2].rstrip("M")) or 0
+        for option, size in sizes.items()
+    }
+    return any(
+        all((getattr(found[name], size) or 0) >= count for size, count in asked.items())
+        for name in names
+        if name in found
+    )
 
 
 def needs_of(job: Mapping[str, Any], margin_mb: int) -> list[str]:
@@ -235,7 +278,13 @@ def _fix_for(where: str, resource: str) -> str:
     return f"Choose another partition, or set it in profiles/slurm/config.yaml: set-resources: {step}: {resource}: ..."
 
 
-def explain(said: str, needs: Sequence[str], where: str, found: Mapping[str, Partition] | None = None) -> Problem:
+def explain(
+    said: str,
+    needs: Sequence[str],
+    where: str,
+    found: Mapping[str, Partition] | None = None,
+    default: str | None = None,
+) -> Problem:
     """Put a refusal of ``sbatch`` into words that say what to change.
 
     Parameters
@@ -248,6 +297,8 @@ def explain(said: str, needs: Sequence[str], where: str, found: Mapping[str, Par
         The job.
     found
         The cluster's partitions, where they are known.
+    default
+        The one that jobs get which name none.
     """
     text = said.lower()
     if "account" in text and "qos policy" not in text:
@@ -263,6 +314,9 @@ def explain(said: str, needs: Sequence[str], where: str, found: Mapping[str, Par
         message = f"no node has what the constraint asks for ({_option(needs, '--constraint')})"
         return Problem(where, message, "See the features that there are: sinfo -o %f")
     if any(word in text for word in ("node configuration", "memory specification", "processors", "gres", "node count")):
+        if is_unready(said) and _is_held(needs, found or {}, default):
+            message = f"Slurm has no node for {_in_words(needs)} at the moment, though there are nodes so large"
+            return Problem(where, message, "See which are down, and why: sinfo -R. Then try again.")
         message = f"no node has {_in_words(needs)}{_most_of(needs, found)}"
         return Problem(where, message, _fix_for(where, "mem_mb"))
     if "time limit" in text:

@@ -39,6 +39,8 @@ _FULL = re.compile(r"MaxSubmit|MaxJobs|too many jobs|job count limit", re.IGNORE
 # A variable of one of these names stays where the run was started: Slurm keeps the environment of each job in files.
 _SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIAL", re.IGNORECASE)
 _PLAIN = "._-/+,:"
+# How long nodes may take to report to a controller that has started again, in seconds.
+NODES_BACK_S = 30.0
 
 
 class SlurmAwayError(EnvironmentUnusableError):
@@ -231,6 +233,11 @@ def _extra(text: str) -> list[str]:
 def is_full(said: str) -> bool:
     """Whether a refusal only means that no more jobs may be in the queue at once."""
     return bool(_FULL.search(said))
+
+
+def is_unready(said: str) -> bool:
+    """Whether a refusal may only mean that nodes have not reported to the controller again after its restart."""
+    return "node configuration is not available" in said
 
 
 def job_environment(extra: Iterable[str] = (), environment: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -221,6 +221,29 @@ def test_nodes_that_are_busy_keep_no_run_from_starting(programs: Path, tmp_path:
     assert "such jobs will wait" in preflight(tmp_path, [{"name": "a/b", "threads": 1}])[0]
 
 
+NOT_THERE = "Batch job submission failed: Requested node configuration is not available"
+
+
+def test_nodes_that_have_not_reported_yet_are_waited_for(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster(programs)
+    tries = f"echo x >>{tmp_path}/tries; [ $(wc -l <{tmp_path}/tries) -ge 3 ]"
+    program(programs, "sbatch", f"{tries} || {{ echo 'sbatch: error: {NOT_THERE}' >&2; exit 1; }}")
+    monkeypatch.setattr("snakescope.cluster.preflight.time.sleep", lambda _: None)
+    assert preflight(tmp_path, [{"name": "a/b", "threads": 8, "mem_mb": 3000, "gpu": 4}]) == []
+
+
+@pytest.mark.parametrize(("cores", "told"), [(8, "at the moment, though there are nodes so large"), (9, "no node has")])
+def test_nodes_that_do_not_come_back_are_told_from_nodes_that_are_too_small(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, told: str
+) -> None:
+    cluster(programs, NOT_THERE)
+    monkeypatch.setattr("snakescope.cluster.preflight.NODES_BACK_S", 0.0)
+    with pytest.raises(InputError, match=told):
+        preflight(tmp_path, [{"name": "a/b", "threads": cores}])
+
+
 def test_only_the_largest_jobs_of_a_kind_are_tried(programs: Path, tmp_path: Path) -> None:
     cluster(programs)
     program(programs, "sbatch", f'echo "$*" >>{tmp_path}/tried')
