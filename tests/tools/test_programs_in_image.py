@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from deployment import Apptainer
-from snakescope.runner.cases import run_case
+from deployment.cases import make_image_site, run_inside_and_outside
 from snakescope.tool.library import read_library
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,10 +27,7 @@ pytestmark = [pytest.mark.container, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def study(programs_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose tools run in the image."""
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "config").mkdir()
-    (folder / "config/images.yaml").write_text(yaml.safe_dump(dict.fromkeys(WRAPPED, str(programs_image))))
-    return folder
+    return make_image_site(tmp_path_factory.mktemp("site"), WRAPPED, programs_image)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parents[1].name}-{path.stem}")
@@ -38,10 +35,7 @@ def test_a_case_gives_the_same_numbers_in_the_image_as_on_the_host(
     case: Path, study: Path, programs_image: Path, tmp_path: Path
 ) -> None:
     tool = TOOLS[case.parents[1].name]
-    for name in ("inside", "host"):
-        (tmp_path / name).mkdir()
-    inside = run_case(tool, case, tmp_path / "inside", sdm="apptainer", study=study)
-    host = run_case(tool, case, tmp_path / "host")
+    inside, host = run_inside_and_outside(tool, case, study, tmp_path)
     assert (inside.problems, inside.missing) == (host.problems, host.missing) == ([], [])
     assert inside.found == host.found
     digest = hashlib.sha256(programs_image.read_bytes()).hexdigest()

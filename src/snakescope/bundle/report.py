@@ -8,6 +8,7 @@ from typing import Any
 from snakescope.bundle.manifest import PackedTool
 from snakescope.bundle.pack import PackReport
 from snakescope.bundle.unpack import UnpackReport
+from snakescope.runner.cases import cases_text
 from snakescope.words import size_text
 
 _WAYS = {"apptainer": "in an image", "conda": "in a conda environment", "none": "from the machine's own programs"}
@@ -61,10 +62,7 @@ def unpack_text(report: UnpackReport) -> str:
     lines += [f"warning: {text}" for text in report.warnings]
     if report.results is None:
         return "\n".join([*lines, "the tools' test cases were not run"])
-    status = [result.status for result in report.results]
-    missing = status.count("program missing")
-    counts = f"{status.count('passed')} passed, {status.count('failed')} failed"
-    return "\n".join([*lines, counts + (f", {missing} not run: what they need is missing" if missing else "")])
+    return "\n".join([*lines, cases_text(report.results, "what they need is")])
 
 
 def unpack_to_dict(report: UnpackReport) -> dict[str, Any]:
@@ -76,7 +74,5 @@ def unpack_to_dict(report: UnpackReport) -> dict[str, Any]:
         "files": len(report.manifest.files),
         "bytes": report.manifest.size,
         "warnings": report.warnings,
-        "cases": None
-        if results is None
-        else [vars(found) | {"passed": found.passed, "status": found.status} for found in results],
+        "cases": None if results is None else [found.to_dict() for found in results],
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snakescope import api
-from snakescope.cli.words import add_json, add_study, command_of, count, print_json
+from snakescope.cli.words import add_json, add_quiet, add_study, command_of, count, print_json, print_report
 
 
 def add_commands(commands: Any) -> None:
@@ -27,7 +27,7 @@ def _add_export(commands: Any) -> None:
     told = "raw images in iRODS: bring them here first, for the upload (into fetched/; done again, it goes on)"
     command.add_argument("--fetch-raw", action="store_true", help=told)
     command.add_argument("--dry-run", action="store_true", help="check and count, write nothing")
-    command.add_argument("--quiet", action="store_true", help="no progress display")
+    add_quiet(command)
     add_json(command)
 
 
@@ -43,10 +43,7 @@ def _export(arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
         quiet=arguments.quiet or arguments.json,
     )
-    if arguments.json:
-        print_json(export_to_dict(report))
-    else:
-        print(export_text(report))
+    print_report(arguments, report, export_text, export_to_dict)
     return 0
 
 
@@ -58,7 +55,7 @@ def _add_verify(commands: Any) -> None:
     command.add_argument("--remote", action="store_true", help=told)
     command.add_argument("--rerun", type=count, metavar="N", help="run the jobs of N rows again and compare")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="which rows: same seed, same rows")
-    command.add_argument("--quiet", action="store_true", help="no progress display")
+    add_quiet(command)
     add_json(command)
 
 
@@ -86,7 +83,7 @@ def _add_publish(commands: Any) -> None:
     command.add_argument("--beside", action="store_true", help=told)
     command.add_argument("--pack", action="store_true", help="put every OME-Zarr as one zip file")
     command.add_argument("--dry-run", action="store_true", help="show what would be done, change nothing")
-    command.add_argument("--quiet", action="store_true", help="no progress display")
+    add_quiet(command)
     add_study(command)
     add_json(command)
 
@@ -102,8 +99,5 @@ def _publish(arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
         quiet=arguments.quiet or arguments.json,
     )
-    if arguments.json:
-        print_json(publish_to_dict(report))
-    else:
-        print(publish_text(report))
+    print_report(arguments, report, publish_text, publish_to_dict)
     return 1 if report.failed else 0

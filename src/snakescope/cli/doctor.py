@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from snakescope import api
-from snakescope.cli.words import add_json, add_study, command_of, print_json
+from snakescope.cli.words import add_json, add_sdm, add_study, command_of, print_json
 
 
 def add_commands(commands: Any) -> None:
@@ -17,7 +17,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--pipeline", metavar="NAME", help="pipeline (default: the study's; outside a study, none)")
     command.add_argument("--profile", default="local", metavar="NAME", help="as for run (default: %(default)s)")
     told = "where the tools are to run, as for run (default: what the profile says)"
-    command.add_argument("--sdm", choices=["apptainer", "conda", "none"], help=told)
+    add_sdm(command, told)
     command.add_argument("--connect", action="store_true", help="log in to iRODS, too; else nothing is asked of it")
     add_json(command)
 

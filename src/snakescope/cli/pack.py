@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from snakescope import api
-from snakescope.cli.words import add_json, add_study, case_text, command_of, print_json
+from snakescope.cli.words import (
+    add_json,
+    add_quiet,
+    add_sdm,
+    add_study,
+    case_text,
+    command_of,
+    print_json,
+    print_report,
+)
 
 
 def add_commands(commands: Any) -> None:
@@ -24,7 +33,7 @@ def _add_pack(commands: Any) -> None:
     command.add_argument("--out", type=Path, metavar="FILE", help="archive (default: PIPELINE.snakepack.tar, here)")
     command.add_argument("--dry-run", action="store_true", help="show what goes in and its size, write nothing")
     command.add_argument("--no-images", action="store_true", help="leave images out: the other site has its own")
-    command.add_argument("--quiet", action="store_true", help="no progress display")
+    add_quiet(command)
     add_json(command)
 
 
@@ -39,10 +48,7 @@ def _pack(arguments: argparse.Namespace) -> int:
         no_images=arguments.no_images,
         quiet=arguments.quiet or arguments.json,
     )
-    if arguments.json:
-        print_json(pack_to_dict(report))
-    else:
-        print(pack_text(report))
+    print_report(arguments, report, pack_text, pack_to_dict)
     return 0
 
 
@@ -53,8 +59,8 @@ def _add_unpack(commands: Any) -> None:
     command.add_argument("folder", type=Path, help="folder to make")
     command.add_argument("--no-test", action="store_true", help="do not run the test cases")
     told = "where the tools run for that (default: in the image or environment that the archive brings for each)"
-    command.add_argument("--sdm", choices=["apptainer", "conda", "none"], help=told)
-    command.add_argument("--quiet", action="store_true", help="no progress display")
+    add_sdm(command, told)
+    add_quiet(command)
     add_json(command)
 
 

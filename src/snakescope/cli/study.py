@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from snakescope import api
-from snakescope.cli.words import add_json, add_study, command_of, count, print_json
+from snakescope.cli.words import add_json, add_quiet, add_sdm, add_study, command_of, count, print_json, print_report
 from snakescope.errors import problem
 
 
@@ -122,7 +122,7 @@ def _add_run(commands: Any) -> None:
     told = (
         "where the tools run: apptainer images, conda environments, or none: this machine (default: as in the profile)"
     )
-    command.add_argument("--sdm", choices=["apptainer", "conda", "none"], help=told)
+    add_sdm(command, told)
     command.add_argument("--cores", type=count, metavar="N", help="cores to use (default: what the profile says)")
     command.add_argument("--first", type=count, metavar="N", help="only the first N rows of the sheet")
     command.add_argument("--only", default="", metavar="IDS", help="only these rows or series, separated by commas")
@@ -131,7 +131,7 @@ def _add_run(commands: Any) -> None:
     grains = "on a cluster: a job for each row and step, or jobs over many rows (default: whichever fits)"
     command.add_argument("--grain", choices=["auto", "row", "fanout"], help=grains)
     command.add_argument("--dry-run", action="store_true", help="plan and count, run nothing")
-    command.add_argument("--quiet", action="store_true", help="no progress display")
+    add_quiet(command)
     command.add_argument("snakemake", nargs="*", metavar="ARG", help="after --: further arguments for Snakemake")
     add_json(command)
 
@@ -171,10 +171,7 @@ def _status(arguments: argparse.Namespace) -> int:
     from snakescope.runner.report import status_text, status_to_dict
 
     found = api.status(study=arguments.study)
-    if arguments.json:
-        print_json(status_to_dict(found))
-    else:
-        print(status_text(found))
+    print_report(arguments, found, status_text, status_to_dict)
     return 1 if found.failures else 0
 
 

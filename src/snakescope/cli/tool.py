@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from snakescope import api
-from snakescope.cli.words import add_json, add_study, case_text, command_of, count, print_json
+from snakescope.cli.words import add_json, add_sdm, add_study, case_text, command_of, count, print_json
 
 
 def add_commands(commands: Any) -> None:
@@ -29,7 +28,7 @@ def _add_tool(commands: Any) -> None:
     test = command_of(actions, "test", _tool_test, "run the test cases of tools", "snakescope tool test deskew")
     test.add_argument("tools", nargs="*", metavar="TOOL", help="default: all")
     told = "where the tools run: in their apptainer images, in their conda environments, or none: this machine"
-    test.add_argument("--sdm", choices=["apptainer", "conda", "none"], help=f"{told} (default)")
+    add_sdm(test, f"{told} (default)")
     add_study(test)
     add_json(test)
     new = command_of(actions, "new", _tool_new, "start a tool that already passes its test", "snakescope tool new blur")
@@ -93,24 +92,19 @@ def _tool_show(arguments: argparse.Namespace) -> int:
 
 
 def _tool_test(arguments: argparse.Namespace) -> int:
+    from snakescope.runner.cases import cases_text
+
     results = []
     for result in api.tool_test(arguments.tools, study=arguments.study, sdm=arguments.sdm):
         results.append(result)
         if not arguments.json:
             print(case_text(result))
     if arguments.json:
-        print_json([vars(result) | {"passed": result.passed, "status": result.status} for result in results])
+        print_json([result.to_dict() for result in results])
     else:
-        print(_counted([result.status for result in results], arguments.sdm))
+        wanting = {"apptainer": "image", "conda": "environment"}.get(arguments.sdm or "", "program")
+        print(cases_text(results, f"their {wanting} is"))
     return 0 if all(result.passed for result in results) else 3 if not any(r.problems for r in results) else 1
-
-
-def _counted(statuses: Sequence[str], sdm: str | None) -> str:
-    """How many cases passed and failed; those that could not be run are no part of either."""
-    told = f"{statuses.count('passed')} passed, {statuses.count('failed')} failed"
-    missing = statuses.count("program missing")
-    wanting = {"apptainer": "image", "conda": "environment"}.get(sdm or "", "program")
-    return told + (f", {missing} not run: their {wanting} is missing" if missing else "")
 
 
 def _tool_pin(arguments: argparse.Namespace) -> int:

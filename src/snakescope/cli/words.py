@@ -6,12 +6,13 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from snakescope.runner.cases import CaseResult
 
 Handler = Callable[[argparse.Namespace], int]
+Report = TypeVar("Report")
 
 
 def command_of(commands: Any, name: str, handler: Handler, summary: str, example: str) -> argparse.ArgumentParser:
@@ -37,6 +38,16 @@ def add_json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print JSON for scripts")
 
 
+def add_quiet(command: argparse.ArgumentParser) -> None:
+    """``--quiet``."""
+    command.add_argument("--quiet", action="store_true", help="no progress display")
+
+
+def add_sdm(command: argparse.ArgumentParser, told: str) -> None:
+    """``--sdm``, with what it means for this command."""
+    command.add_argument("--sdm", choices=["apptainer", "conda", "none"], help=told)
+
+
 def case_text(result: CaseResult) -> str:
     """What came of a test case of a tool, and where it ran when that was not plainly this machine."""
     word = {"failed": "FAILED", "program missing": "not run" if result.deployed else "program missing"}
@@ -53,6 +64,16 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
         raise argparse.ArgumentTypeError(f"found {text!r}; expected a whole number above 0")
     return int(text)
+
+
+def print_report(
+    arguments: argparse.Namespace, report: Report, text: Callable[[Report], str], data: Callable[[Report], Any]
+) -> None:
+    """Print what a command found, for people or for scripts."""
+    if arguments.json:
+        print_json(data(report))
+    else:
+        print(text(report))
 
 
 def print_json(value: Any) -> None:

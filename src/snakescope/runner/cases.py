@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -119,6 +119,18 @@ class CaseResult:
     def status(self) -> Literal["passed", "failed", "program missing"]:
         """What came of it, in a word or two."""
         return "failed" if self.problems else "program missing" if self.missing else "passed"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON holds it."""
+        return vars(self) | {"passed": self.passed, "status": self.status}
+
+
+def cases_text(results: Sequence[CaseResult], lacking: str) -> str:
+    """How many cases passed and failed; those that could not be run, for what is `lacking`, are no part of either."""
+    status = [result.status for result in results]
+    missing = status.count("program missing")
+    told = f"{status.count('passed')} passed, {status.count('failed')} failed"
+    return told + (f", {missing} not run: {lacking} missing" if missing else "")
 
 
 def run_case(
