@@ -1,4 +1,4 @@
-# What every compiled rule does around its tool. POSIX sh, run by bash on the host or by any sh in an image.
+# What every compiled rule does around its tool. POSIX sh, run by dash or bash on the host, by any sh in an image.
 #
 #   job_begin    STEP UNIT RECORD LOG FACTS    start a job; FACTS is the compiled part of its record
 #   job_environment THREADS TMPDIR KIND [NAME [SHA256]]   where it runs: host, conda (file) or apptainer (image)
@@ -28,6 +28,27 @@ set -eu
 job_tab='	'
 job_newline='
 '
+_now() { # -> _t: UTC, to the second
+    if [ -n "${BASH_VERSION-}" ] && [ "${BASH_VERSINFO-0}" -ge 5 ]; then
+        TZ=UTC0 printf -v _t '%(%Y-%m-%dT%H:%M:%SZ)T' -1
+    else
+        _t=$(date -u +%Y-%m-%dT%H:%M:%SZ 2>/dev/null) || _t=
+    fi
+}
+
+# A job starts several small programs, which takes bash twice as long as dash. So in the bash that Snakemake started,
+# all after its first line (which has activated a conda environment, if there is one) is left to dash, where that is.
+# Not so where `module` is a function, which a cluster's tools may want: dash hands no function on to its programs.
+if [ -n "${BASH_EXECUTION_STRING-}" ] && [ -x /bin/dash ] && ! type module >/dev/null 2>&1; then
+    _s=${BASH_EXECUTION_STRING#*"$job_newline"}
+    case ${_s%%"$job_newline"*} in
+    *'. '*job.sh*)
+        _now
+        SNAKESCOPE_BEGAN=$_t exec /bin/dash -c "$_s"
+        ;;
+    esac
+fi
+
 job_mark=$job_tab # stands in no JSON text, where a tab is written out
 # What file names in a listing consist of: no letter that sha256sum or JSON writes otherwise, in any language.
 job_plain='ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 !#$%&()*+,./:;<=>?@[^_`{|}~'
@@ -82,14 +103,6 @@ _swap() { # FROM TO any|path: replace in _p; `path`: only where FROM begins a pa
         _p=$_p$_to
     done
     _p=$_p$_rest
-}
-
-_now() { # -> _t: UTC, to the second
-    if [ -n "${BASH_VERSION-}" ] && [ "${BASH_VERSINFO-0}" -ge 5 ]; then
-        TZ=UTC0 printf -v _t '%(%Y-%m-%dT%H:%M:%SZ)T' -1
-    else
-        _t=$(date -u +%Y-%m-%dT%H:%M:%SZ 2>/dev/null) || _t=
-    fi
 }
 
 _clock() { # -> _c: a clock in hundredths of a second, or empty
@@ -271,7 +284,8 @@ job_begin() {
     fi
     _host
     job_host=$_h
-    _now
+    [ -n "${SNAKESCOPE_BEGAN-}" ] && _t=$SNAKESCOPE_BEGAN || _now
+    unset SNAKESCOPE_BEGAN
     job_started=$_t
     _clock
     job_clock=$_c

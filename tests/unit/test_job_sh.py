@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Shell:
 
     argv: tuple[str, ...]
     path: str
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def start(
         self, folder: Path, *calls: str, env: Mapping[str, str] | None = None, facts: str = "facts.json"
@@ -46,9 +47,9 @@ class Shell:
         script = [f". {JOB_SH}", f"job_begin step u1 {RECORD} {LOG} {facts}", *calls]
         prefix = "set -euo pipefail; " if self.argv[0].endswith("bash") else ""
         return subprocess.Popen(
-            [*self.argv, "-c", prefix + "\n".join(script) + "\n"],
+            [*self.argv, "-c", "\n".join([prefix, *script]) + "\n"],
             cwd=folder,
-            env={"PATH": self.path, "LC_ALL": "C.UTF-8", **(env or {})},
+            env={"PATH": self.path, "LC_ALL": "C.UTF-8", **self.variables, **(env or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -64,14 +65,21 @@ class Shell:
         return said
 
 
-@pytest.fixture(params=["bash", "dash", "busybox"])
+# With this function bash keeps a job to itself.
+MODULE = {"BASH_FUNC_module%%": '() {  echo "module $*"\n}'}
+
+
+@pytest.fixture(params=["bash", "bash alone", "dash", "busybox"])
 def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """One shell after the other; busybox with its own programs only."""
-    found = shutil.which(request.param)
+    """One shell after the other, bash with and without the help of dash; busybox with its own programs only."""
+    name = request.param.partition(" ")[0]
+    found = shutil.which(name)
     if found is None:
-        pytest.skip(f"there is no {request.param} here")
+        pytest.skip(f"there is no {name} here")
     path = os.defpath + ":/usr/local/bin"
-    if request.param != "busybox":
+    if request.param == "bash alone":
+        return Shell((found,), path, MODULE)
+    if name != "busybox":
         return Shell((found,), path)
     applets = tmp_path_factory.mktemp("applets")
     subprocess.run([found, "--install", "-s", str(applets)], check=True)
@@ -1064,3 +1072,19 @@ def test_a_folder_that_happens_to_be_called_staged_is_as_any_other(shell: Shell,
     (item,) = read_record(tmp_path / RECORD).inputs
     assert (item.path, item.staged, item.checksum) == ("staged/a/b.tif", None, None)
     assert item.sha256 == hashlib.sha256(b"pixels").hexdigest()
+
+
+@pytest.mark.skipif(not Path("/bin/dash").exists(), reason="there is no /bin/dash here")
+def test_bash_leaves_a_job_to_dash_but_for_the_functions_of_a_cluster(tmp_path: Path) -> None:
+    """Programs start faster from dash, which knows nothing of `module`; the job began when bash did."""
+    calls = [
+        f"job_output out {OUT}/out.txt",
+        'job_run bash -c \'cat /proc/$PPID/comm; module avail || :; >"$1"\' x "$out_out"',
+    ]
+    bash = str(shutil.which("bash"))
+    Shell((bash,), os.defpath).run(tmp_path / "shared", *calls)
+    Shell((bash,), os.defpath, MODULE).run(tmp_path / "alone", *calls)
+    shared = (tmp_path / "shared" / LOG).read_text().splitlines()
+    assert shared[0] == "dash" and "not found" in shared[1]
+    assert (tmp_path / "alone" / LOG).read_text().splitlines() == ["bash", "module avail"]
+    assert read_record(tmp_path / "shared" / RECORD).started_at.endswith("Z")
