@@ -1085,6 +1085,7 @@ def test_bash_leaves_a_job_to_dash_but_for_the_functions_of_a_cluster(tmp_path: 
     Shell((bash,), os.defpath).run(tmp_path / "shared", *calls)
     Shell((bash,), os.defpath, MODULE).run(tmp_path / "alone", *calls)
     shared = (tmp_path / "shared" / LOG).read_text().splitlines()
-    assert shared[0] == "dash" and "not found" in shared[1]
+    assert shared[0] == "dash"
+    assert "not found" in shared[1]
     assert (tmp_path / "alone" / LOG).read_text().splitlines() == ["bash", "module avail"]
     assert read_record(tmp_path / "shared" / RECORD).started_at.endswith("Z")
