@@ -51,8 +51,11 @@ def _definitions(root: Path, tools: Sequence[Tool]) -> Iterator[tuple[str, str]]
         if environment.conda and environment.apptainer_def == environment.conda.replace(".yaml", ".def"):
             file = root / environment.conda
             after = file.with_suffix(".post-deploy.sh").is_file()
-            text = definition(file.stem, tool.spec.id, pinned=pin_file(file).is_file(), after=after)
-            yield environment.apptainer_def, text
+            pinned = pin_file(file).is_file()
+            yield (
+                environment.apptainer_def,
+                definition(file.stem, tool.spec.id, tool.spec.programs, pinned=pinned, after=after),
+            )
 
 
 def _relative(text: str, root: Path) -> str:

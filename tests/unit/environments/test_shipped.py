@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -100,6 +101,35 @@ def test_each_tool_names_files_of_its_own(name: str) -> None:
         f"envs/{name}.sif",
         f"envs/{name}.def",
     )
+
+
+def test_programs_of_others_come_in_versions_and_their_images_from_the_same_file() -> None:
+    library = read_library([ROOT / "tools"])
+    conda = {name: tool.spec for name, tool in library.items() if tool.spec.environment.conda and name not in TOOLS}
+    assert {"bioformats_convert", "cellpose", "graphicsmagick", "stardist", "trackmate_fiji"} <= conda.keys()
+    for name, spec in conda.items():
+        packages = yaml.safe_load((ROOT / str(spec.environment.conda)).read_text())["dependencies"]
+        versions = {package: text for package, _, text in (item.partition("=") for item in packages)}
+        assert all(re.fullmatch(r"\d+(\.\d+)?", text) for package, text in versions.items() if package != "pip"), name
+        assert f"envs/{name}.yaml /opt/environment.yaml" in (ROOT / str(spec.environment.apptainer_def)).read_text()
+
+
+def test_the_launcher_of_fiji_gets_the_name_that_its_makers_gave_it(tmp_path: Path) -> None:
+    launcher = tmp_path / "bin/ImageJ"
+    launcher.parent.mkdir()
+    launcher.write_text("#!/bin/sh\necho started\n")
+    launcher.chmod(0o755)
+    script = ROOT / "envs/trackmate_fiji.post-deploy.sh"
+    for _ in range(2):
+        subprocess.run(["sh", "-eu", script], check=True, env={"PATH": f"{launcher.parent}:{os.defpath}"})
+    told = subprocess.run([launcher.parent / "ImageJ-linux64"], capture_output=True, text=True, check=True)
+    assert told.stdout == "started\n"
+
+
+def test_a_display_comes_from_debian() -> None:
+    text = definition("fiji", "fiji", ["xvfb-run", "xauth", "timeout", "ImageJ-linux64"], pinned=False, after=False)
+    assert "    apt-get install -y --no-install-recommends xvfb xauth\n" in text
+    assert "apt-get" not in definition("gm", "gm", ["sh", "gm"], pinned=False, after=False)
 
 
 def test_no_pins_and_no_digests_are_shipped_that_nobody_has_made() -> None:
