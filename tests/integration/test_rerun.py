@@ -270,6 +270,9 @@ def test_jobs_run_in_their_environment(study: TinyStudy, monkeypatch: pytest.Mon
     assert "conda\n" in log.read_text()
     assert f"exec --home {study.root}/.snakescope/rerun/count-" in log.read_text()
     shutil.rmtree(study.root / ".snakemake/conda")
+    edit(study, "records/r1/count.json", lambda r: r["compiled"].update(gpu=True))
+    again(study, steps=("count",))
+    assert f"exec --nv --home {study.root}/.snakescope/rerun/count-" in log.read_text()
 
 
 def test_a_path_that_leads_out_of_the_study_is_not_followed(study: TinyStudy) -> None:

@@ -68,7 +68,7 @@ def _plan_environment(step: Step) -> dict[str, Any]:
     compiled: dict[str, Any] = environment.model_dump(
         mode="json", include={"conda", "container", "apptainer_def"}, exclude_none=True
     )
-    compiled |= {"gpu": True} if environment.gpu or spec.resources.gpus else {}
+    compiled |= {"gpu": True} if uses_gpu(step) else {}
     compiled |= {"programs": spec.programs, "program": f"{spec.tool.name} {spec.tool.version}"}
     compiled |= {"homepage": spec.homepage} if spec.homepage else {}
     if environment.models:
@@ -78,6 +78,11 @@ def _plan_environment(step: Step) -> dict[str, Any]:
             for model in environment.models
         ]
     return compiled
+
+
+def uses_gpu(step: Step) -> bool:
+    """Whether an image is started with the GPUs of its machine."""
+    return step.tool.spec.environment.gpu or bool(step.tool.spec.resources.gpus)
 
 
 def _primary(step: Step) -> str | None:
@@ -139,6 +144,8 @@ def step_facts(pipeline: Pipeline, step: Step) -> dict[str, Any]:
             model.model_dump(include={"name", "url", "sha256", "licence"}, exclude_none=True)
             for model in spec.environment.models
         ]
+    if uses_gpu(step):
+        facts["gpu"] = True
     if spec.rembi:
         rembi = spec.rembi.model_dump(include={"kind", "annotation_type", "title"}, exclude_none=True)
         facts["rembi"] = {**rembi, "prose": _prose(spec.rembi.prose, step)}

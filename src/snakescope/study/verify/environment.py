@@ -103,7 +103,8 @@ def _apptainer(recorded: str, record: JobRecord, root: Path) -> Environment:
     def wrap(argv: Sequence[str], folder: Path, place: Path) -> list[str]:
         home = folder / "home"
         home.mkdir()
-        return [program, "exec", "--home", str(home), "--pwd", str(place), str(image), *argv]
+        gpus = ["--nv"] if record.compiled.get("gpu") else []
+        return [program, "exec", *gpus, "--home", str(home), "--pwd", str(place), str(image), *argv]
 
     prefix = "SINGULARITYENV_" if program == "singularity" else "APPTAINERENV_"
     return Environment(told | _proxies_with_password(), wrap, prefix)
