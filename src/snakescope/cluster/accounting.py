@@ -52,7 +52,7 @@ class JobFacts:
     job_id, key, attempt
         Slurm's number, what it was to make, and which try it was.
     state, exit_code, kind
-        Slurm's word; the exit code, 128 and more after a signal; and what it means, see `kind_of`.
+        Slurm's word; the exit code, 128 and more after a signal; and what it means, see `_kind`.
     submitted_at, started_at, ended_at
         UTC.
     queue_s, elapsed_s, cpu_s
@@ -221,29 +221,14 @@ def _remembered(row: dict[str, str]) -> JobFacts:
     )
 
 
-def kind_of(job_id: str) -> Kind | None:
-    """How a job ended; None when it has not, or when nobody knows any more.
-
-    ``oom`` killed for memory, ``timeout`` for time, ``node`` the node was lost or taken away, ``cancelled`` by
-    somebody, ``failed`` by itself, ``done``.
-    """
-    try:
-        return facts.kind if (facts := ended([job_id]).get(job_id)) else None
-    except (SlurmAwayError, SlurmRefusedError):
-        pass
-    try:
-        said = call("scontrol", "--oneliner", "show", "job", job_id)
-    except (SlurmAwayError, SlurmRefusedError):
-        return None
-    words = dict(word.split("=", 1) for word in said.split() if "=" in word)
-    code, number = _exit(words.get("ExitCode", ""))
-    return _kind(words.get("JobState", ""), code, number)
-
-
 def _kind(
     state: str, code: int | None, number: int | None, *, killed_step: bool = False, near_limit: bool = False
 ) -> Kind | None:
-    """What a state means. The signal 125 is how Slurm says that the kernel killed a process for memory.
+    """How a job ended; None when it has not, or when the state is not known.
+
+    ``oom`` killed for memory, ``timeout`` for time, ``node`` the node was lost or taken away, ``cancelled`` by
+    somebody, ``failed`` by itself, ``done``. The signal 125 is how Slurm says that the kernel killed a process for
+    memory.
 
     Parameters
     ----------

@@ -86,11 +86,6 @@ class ImageHeader:
         """Return the samples along `axis`; 1 where the image does not have it."""
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
-    @property
-    def volume_shape(self) -> tuple[int, ...]:
-        """Shape of one volume: (z, y, x), or (y, x) without a z axis."""
-        return tuple(n for axis, n in zip(self.axes, self.shape, strict=True) if axis in "zyx")
-
 
 def micrometres(value: object, unit: str | None) -> float | None:
     """Return a length in µm, or None when it is not one: no number, not above 0, no unit of length."""

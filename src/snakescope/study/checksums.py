@@ -16,13 +16,13 @@ BIA_CRATE = "bia-crate"
 class Checksums:
     """A view: writes the digests that records hold; nothing is read again but folders without a list of their files.
 
-    `unlisted` counts files whose digest nobody has taken yet, `elsewhere` those that lie in iRODS only and so cannot be
-    checked, `read` the folders that had to be read.
+    Left out are files that lie in iRODS only, and those whose digest nobody has taken yet; the inventory counts both.
+    `read` counts the folders that had to be read.
     """
 
     def __init__(self, folder: Path, inventory: Inventory) -> None:
         self.folder, self.root = folder, inventory.root
-        self.unlisted = self.elsewhere = self.read = 0
+        self.read = 0
         self._out = (folder / NAME).open("w", encoding="utf-8", errors="surrogateescape", newline="\n")
 
     def run_file(self, file: StudyFile) -> None:
@@ -47,11 +47,9 @@ class Checksums:
         self._out.close()
 
     def _write(self, file: StudyFile) -> None:
-        if file.by_reference:
-            self.elsewhere += 1
-        elif file.sha256 is None:
-            self.unlisted += 1
-        elif not file.folder:
+        if file.by_reference or file.sha256 is None:
+            return
+        if not file.folder:
             self._out.write(sum_line(file.sha256, f"{CRATE}/{file.path}"))
         else:
             for name, sha256 in self._inside(file):

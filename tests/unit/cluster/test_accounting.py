@@ -88,7 +88,6 @@ def test_states_and_codes_tell_why_a_job_ended(
 ) -> None:
     tell(said, "sacct", line("7", ReqMem="100M", **job), line("7.batch", **batch))
     assert accounting.ended(["7"])["7"].kind == kind
-    assert accounting.kind_of("7") == kind
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "PENDING", "COMPLETING", "REQUEUED", ""])
@@ -114,12 +113,6 @@ def test_the_controller_remembers_without_accounting(said: Path) -> None:
     [facts] = accounting.remembered("snk-1", ["7", "8"]).values()
     assert (facts.kind, facts.exit_code, facts.queue_s, facts.elapsed_s, facts.mem_mb) == ("failed", 3, 1, 30, 100)
     assert (facts.cpu_s, facts.max_rss_mb) == (None, None)
-    tell(said, "scontrol", "JobId=7 JobName=x JobState=TIMEOUT ExitCode=0:15 Comment=a=b")
-    assert accounting.kind_of("7") == "timeout"
-
-
-def test_nobody_knows_is_none(said: Path) -> None:
-    assert accounting.kind_of("7") is None
 
 
 @pytest.mark.parametrize(
