@@ -580,9 +580,9 @@ class ToolSpec(Model):
 
     def untold(self) -> Iterator[Fault]:
         """Inputs and parameters that a command or macro is never told: records would tell of what had no effect."""
-        words = self.command if self.command is not None else list(self.told.values()) if self.macro else None
-        if words is None:
+        if self.script and not self.command:  # a flag for each of them
             return
+        words: list[Argument] = [*(self.told.values() if self.macro else self.command or [])]
         named = self._named(words)
         named |= {name for param in self.params.values() for name in _names_of(param.when, "param.")}
         where = "command" if self.command is not None else "arguments"
