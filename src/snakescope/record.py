@@ -263,19 +263,41 @@ def reason(log: Path) -> str:
     That is the last ``error:`` with its indented lines, what ITK or Java say of an exception, else the last line.
     """
     try:
-        lines = [
-            line.rstrip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
-        ]
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL))
+            text = file.read().decode(errors="replace")
     except OSError:
         return "it left no log"
+    lines = [printable(line) for line in text.splitlines() if line.strip()]
     if not lines:
-        return "it said nothing"
+        return f"it said nothing{_ended(log)}"
     starts = [index for index, line in enumerate(lines) if line.lower().startswith(("error:", "error "))]
     if not starts or not lines[starts[-1]].startswith("error: "):  # which is what ours say, and more than the others
         told = _exception(lines)
         if told:
             return told
     return _error(lines, starts[-1]) if starts else lines[-1].strip()
+
+
+def printable(text: str) -> str:
+    """A line of a log without what would change the terminal it is shown on; very long ones are cut."""
+    text = text if len(text) <= _LONG else f"{text[:_LONG]} ..."
+    return "".join(char if char.isprintable() else " " for char in _COLOURS.sub("", text)).rstrip()
+
+
+_LONG = 1000
+# A program may print gigabytes; why it ended stands at the end.
+_TAIL = 4_000_000
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def _ended(log: Path) -> str:
+    """How a program ended that said nothing, where the facts of its failure are beside its log."""
+    try:
+        code = json.loads(log.with_suffix(".failed.json").read_text(encoding="utf-8")).get("exit_code")
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return "" if code is None else f" and ended with the exit status {code}"
 
 
 def _error(lines: Sequence[str], start: int) -> str:

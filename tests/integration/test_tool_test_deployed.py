@@ -49,6 +49,22 @@ def test_a_number_that_is_off_fails_there_too(study: ToolStudy) -> None:
 
 @pytest.mark.container
 @pytest.mark.slow
+def test_a_folder_holds_what_the_tool_wrote_and_no_more(study: ToolStudy) -> None:
+    folder = {"type": "directory", "description": "d", "file": "parts", "format": "other"}
+    tool = zeros_tool(container="envs/box.sif") | {"outputs": {"text": folder}}
+    study.write_tool("zeros", tool | {"command": ["sh", "-c", 'mkdir "$1"; : >"$1/a"', "sh", "{out.text}"]})
+    generators = study.root / "tools/zeros/cases/generators.py"
+    counted = "def files(outputs, inputs):\n    return len(list(outputs['text'].iterdir()))\n"
+    generators.write_text(f"{generators.read_text()}\n\n{counted}")
+    case = "description: d\ngenerator: {name: zeros, args: {size: 40}}\nexpect: [{check: files, value: 1}]\n"
+    (study.root / "tools/zeros/cases/works.yaml").write_text(case)
+    tested = snakescope("tool", "test", "zeros", "--sdm", "apptainer", "--json", cwd=study.root)
+    (result,) = json.loads(tested.stdout)
+    assert (result["problems"], result["found"]) == ([], {"0:files": 1})
+
+
+@pytest.mark.container
+@pytest.mark.slow
 def test_an_image_that_is_not_the_locked_one_is_not_run(study: ToolStudy) -> None:
     assert snakescope("tool", "lock", "envs/box.sif", cwd=study.root).returncode == 0
     with (study.root / "envs/box.sif").open("ab") as image:

@@ -39,10 +39,149 @@ def test_every_tool_has_a_case_with_a_number_within_a_tolerance(tool: str) -> No
 def test_a_new_tool_is_sound_and_passes(tmp_path: Path) -> None:
     assert snakescope("tool", "new", "smooth", cwd=tmp_path).returncode == 0
     lint = snakescope("lint", cwd=tmp_path)
-    assert (lint.returncode, lint.stdout) == (0, "1 tools of its own are sound\n")
+    assert (lint.returncode, lint.stdout) == (0, "1 tool of its own is sound\n")
     tested = snakescope("tool", "test", "smooth", cwd=tmp_path)
     assert (tested.returncode, tested.stderr) == (0, "")
     assert tested.stdout.endswith("1 passed, 0 failed\n")
+
+
+AWK_TOOL = """\
+schema: 1
+id: lines
+name: Lines
+version: 0.1.0
+tool: {name: awk, version: "1"}
+description: Counts lines.
+license: MIT
+inputs: {table: {type: table, description: A table.}}
+outputs: {number: {type: file, description: The count., file: count.txt, format: txt}}
+params: {factor: {type: number, default: 1, help: A factor.}}
+script: lines.awk
+command: [sh, -c, 'awk -f "$1" -v f="$2" "$3" >"$4"', sh, "{script}", "{param.factor}", "{in.table}", "{out.number}"]
+"""
+AWK_CASE = """\
+description: Three lines are counted.
+generator: {name: three}
+params: {factor: 2}
+expect: [{check: count, value: 6}]
+"""
+AWK_GENERATORS = """\
+def three(folder):
+    (folder / "t.csv").write_text("a" + 2 * chr(10) + "b" + chr(10))
+    return {"table": folder / "t.csv"}
+
+
+def count(outputs, inputs):
+    return float(outputs["number"].read_text())
+"""
+
+
+def make_awk_tool(root: Path, descriptor: str = AWK_TOOL) -> Path:
+    folder = root / "tools/lines"
+    (folder / "cases").mkdir(parents=True)
+    texts = {"tool.yaml": descriptor, "lines.awk": "END { print NR * f }\n", "cases/three.yaml": AWK_CASE}
+    for name, text in (texts | {"cases/generators.py": AWK_GENERATORS}).items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_a_program_of_any_kind_lies_beside_its_descriptor(tmp_path: Path) -> None:
+    make_awk_tool(tmp_path / "study")
+    tested = snakescope("tool", "test", "lines", "--study", "study", cwd=tmp_path)
+    assert (tested.returncode, tested.stderr) == (0, "")
+    assert tested.stdout.endswith("1 passed, 0 failed\n")
+
+
+def test_lint_tells_what_a_program_is_never_told_and_a_program_that_is_not_there(tmp_path: Path) -> None:
+    tool = make_awk_tool(tmp_path, AWK_TOOL.replace('"{param.factor}", "{in.table}", ', "")) / "tool.yaml"
+    lint = snakescope("lint", cwd=tmp_path)
+    assert lint.returncode == 2
+    assert "tools/lines/tool.yaml: inputs.table: the `command` does not name it" in lint.stderr
+    assert "tools/lines/tool.yaml: params.factor: the `command` does not name it" in lint.stderr
+    text = AWK_TOOL.partition("script:")[0]
+    tool.write_text(f"{text}script: linse.py\n")
+    assert (
+        "tools/lines/tool.yaml: script: there is no file linse.py beside it" in snakescope("lint", cwd=tmp_path).stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("np.zeros((64, 64), np.uint8)", None),
+        ("np.zeros((1, 64, 64), np.uint8)", None),
+        ("np.zeros((64, 64), np.float32)", "float32; uint8 is declared"),
+        ("np.zeros((3, 64, 64), np.uint8)", "an image of z 3 x y 64 x x 64; y 64 x x 64 is declared"),
+        ("np.zeros((64, 32), np.uint8)", "an image of y 64 x x 32; y 64 x x 64 is declared"),
+        ("'text'", "no tiff that can be read"),
+        ("None", "a folder; a file is declared"),
+    ],
+)
+def test_a_case_fails_whose_output_is_not_the_declared_one(tmp_path: Path, written: str, told: str | None) -> None:
+    port = {"type": "image", "description": "d", "format": "tiff"}
+    spec = tool_of(
+        {"image": {"type": "image", "description": "d"}}, {"image": port | {"file": "o.tif", "like": "image"}}
+    )
+    tool = tmp_path / "tools/copy"
+    (tool / "cases").mkdir(parents=True)
+    (tool / "tool.yaml").write_text(yaml.safe_dump(spec | {"id": "copy", "script": "copy.py"}))
+    (tool / "copy.py").write_text(WRITES.replace("WRITTEN", written))
+    (tool / "cases/one.yaml").write_text("description: d\ngenerator: {name: plane}\nexpect: [{check: one, value: 1}]\n")
+    (tool / "cases/generators.py").write_text(PLANE)
+    result = run_case(read_tool(tool), tool / "cases/one.yaml", tmp_path / "case")
+    assert len(result.problems) == (told is not None)
+    if told:
+        assert result.problems[0].startswith(f"tool.yaml: outputs.image: the program wrote {told}")
+
+
+def tool_of(inputs: dict[str, object], outputs: dict[str, object]) -> dict[str, object]:
+    head = {"schema": 1, "name": "T", "version": "0.1.0", "tool": {"name": "t", "version": "1"}}
+    return head | {"description": "d", "license": "MIT", "inputs": inputs, "outputs": outputs}
+
+
+WRITES = """\
+import os, sys
+import numpy as np, tifffile
+path, data = sys.argv[sys.argv.index("--out-image") + 1], WRITTEN
+if data is None:
+    os.mkdir(path)
+elif isinstance(data, str):
+    open(path, "w").write(data)
+else:
+    tifffile.imwrite(path, data, photometric="minisblack")
+"""
+PLANE = """\
+import numpy as np, tifffile
+def plane(folder):
+    folder.mkdir(exist_ok=True)
+    tifffile.imwrite(folder / "i.tif", np.zeros((64, 64), np.uint8))
+    return {"image": folder / "i.tif"}
+def one(outputs, inputs):
+    return 1.0
+"""
+
+
+def test_a_case_that_fails_shows_the_end_of_the_log(tmp_path: Path) -> None:
+    tool = make_awk_tool(tmp_path)
+    (tool / "lines.awk").write_text('BEGIN { for (i = 0; i < 40; i++) print "line", i > "/dev/stderr"; exit 3 }\n')
+    tested = snakescope("tool", "test", "lines", cwd=tmp_path)
+    assert tested.returncode == 1
+    assert "lines: line 39\n        its log ends:\n          line 20\n" in tested.stdout
+    assert "Whole log" not in tested.stdout
+
+
+def test_a_mistake_in_a_check_fails_its_case_and_says_where(tmp_path: Path) -> None:
+    tool = make_awk_tool(tmp_path)
+    generators = tool / "cases/generators.py"
+    generators.write_text(AWK_GENERATORS.replace('outputs["number"]', 'outputs["nubmer"]'))
+    (tool / "cases/two.yaml").write_text(AWK_CASE.replace("name: three", "name: three, args: {size: 4}"))
+    tested = snakescope("tool", "test", "lines", cwd=tmp_path)
+    assert (tested.returncode, tested.stderr) == (1, "")
+    assert "tools/lines/cases/generators.py:7: count() ended with KeyError: 'nubmer'." in tested.stdout
+    assert (
+        "tools/lines/cases/two.yaml: three() ended with TypeError: three() got an unexpected keyword" in tested.stdout
+    )
+    assert tested.stdout.endswith("0 passed, 2 failed\n")
 
 
 def test_a_number_that_is_off_fails_the_case(tmp_path: Path) -> None:

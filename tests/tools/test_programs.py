@@ -168,7 +168,7 @@ def test_a_tool_made_of_a_macro_in_one_command_passes(tmp_path: Path) -> None:
     )
     assert snakescope("tool", "new", "count", "--macro", str(macro), cwd=tmp_path).returncode == 0
     lint = snakescope("lint", cwd=tmp_path)
-    assert (lint.returncode, lint.stdout) == (0, "1 tools of its own are sound\n")
+    assert (lint.returncode, lint.stdout) == (0, "1 tool of its own is sound\n")
     tested = snakescope("tool", "test", "count", cwd=tmp_path)
     assert (tested.returncode, tested.stderr) == (0, "")
     assert tested.stdout.endswith("1 passed, 0 failed\n")

@@ -230,3 +230,19 @@ def test_a_log_that_is_missing_or_no_text_still_gives_a_reason(tmp_path: Path) -
     assert reason(tmp_path / "none") == "it left no log"
     (tmp_path / "log").write_bytes(b"error: \xff\n")
     assert reason(tmp_path / "log") == "error: \ufffd"
+
+
+def test_the_reason_changes_no_terminal_and_stays_short_however_much_was_printed(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_bytes(b"error: an old one\n" + b"y\n" * 3_000_000 + b"error: \x1b[31mred\x1b[0m\x07 caf\xe9\n")
+    assert reason(log) == "error: red  caf\ufffd"
+    log.write_bytes(b"x" * 10_000_000)
+    assert len(reason(log)) < 1100
+
+
+def test_a_program_that_says_nothing_is_told_by_its_exit_status(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_text("")
+    assert reason(log) == "it said nothing"
+    (tmp_path / "x.failed.json").write_text('{"exit_code": 7}')
+    assert reason(log) == "it said nothing and ended with the exit status 7"

@@ -107,7 +107,7 @@ def _input(pipeline: Pipeline, step: Step, port: str) -> str | Lookup:
 
 
 def _own_program(pipeline: Pipeline, step: Step, places: Places) -> str | None:
-    """Path of a macro, or a script that lies beside its descriptor, in the study or elsewhere; None for others."""
+    """Path of a macro, or of a program that lies beside its descriptor, in the study or elsewhere; None for others."""
     study = places.study
     if step.tool.spec.macro:
         return places.macro or layout.macro_file(pipeline.spec.name, step.name)
@@ -199,7 +199,7 @@ class _Command:
         self.optional: list[list[dict[str, Any]]] = []
         spec = step.tool.spec
         self.macro = list(self._macro()) if spec.macro else []
-        self.words = list(self._script() if spec.script else self._start() if spec.macro else self._argv())
+        self.words = list(self._argv() if spec.command else self._start() if spec.macro else self._script())
 
     def _macro(self) -> Iterator[str]:
         """What the macro is told, a line each."""
@@ -296,6 +296,7 @@ class _Command:
             "param": f"{{params.{name}:q}}",
             "threads": "{threads}",
             "python": "python",
+            "script": "{input.program:q}",
             "version": '"$job_stage/.version"',
         }[kind]
 

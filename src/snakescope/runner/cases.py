@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any, Literal
 
@@ -15,11 +16,16 @@ from pydantic import Field, model_validator
 
 from snakescope.environments.check import NotUsableError
 from snakescope.errors import SnakescopeError, problem
+from snakescope.record import printable
+from snakescope.runner.declared import misfits
 from snakescope.runner.deployed import run_deployed
 from snakescope.runner.deployment import Deployment
-from snakescope.runner.tools import Facts, ToolRun, run_tool
+from snakescope.runner.tools import Facts, ToolFailedError, ToolRun, run_tool
 from snakescope.tool.base import Model, near_miss, parse, read_yaml
 from snakescope.tool.library import Tool
+
+# How much is shown of the log of a case that failed.
+LINES, LINE = 20, 300
 
 
 class Expectation(Model):
@@ -151,22 +157,35 @@ def run_case(
     """
     case = parse(Case, read_yaml(path), path)
     functions = _load_functions(tool.folder / "cases/generators.py")
-    made = _function(functions, case.generator.name, path)(folder, **case.generator.args)
     result = partial(CaseResult, tool.spec.id, path.stem, case.description, deployed=sdm in ("apptainer", "conda"))
     try:
+        made = _call(functions, case.generator.name, path, folder, **case.generator.args)
         ran = _run(tool, case, made, folder, sdm, study)
     except NotUsableError as error:
         return result({}, [], [str(item) for item in error.problems])
+    except ToolFailedError as error:
+        return result({}, [error.told, *_last_words(error.log)])
     except SnakescopeError as error:
         return result({}, [str(error)])
     found: dict[str, float] = {}
-    problems: list[str] = []
+    problems = misfits(tool.spec, ran.outputs, ran.declared)
     for index, expectation in enumerate(case.expect):
-        number = float(_function(functions, expectation.check, path)(ran.outputs, made, **expectation.args))
+        try:
+            number = float(_call(functions, expectation.check, path, ran.outputs, made, **expectation.args))
+        except SnakescopeError as error:
+            problems.append(str(error))
+            continue
         found[f"{index}:{expectation.check}"] = number
         problems += filter(None, [expectation.reject(number)])
     environment = json.loads(ran.record.read_text(encoding="utf-8")).get("environment", {})
     return result(found, problems, environment=environment)
+
+
+def _last_words(log: Path) -> list[str]:
+    """The end of a log, which goes with the folder of its case; nothing where the reason has told all of it."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    lines = [printable(line)[:LINE] for line in lines if line.strip()]
+    return ["its log ends:", *(f"  {line}" for line in lines[-LINES:])] if len(lines) > 1 else []
 
 
 def _run(tool: Tool, case: Case, made: Mapping[str, Any], folder: Path, sdm: Deployment | None, study: Path) -> ToolRun:
@@ -185,6 +204,20 @@ def _load_functions(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _call(functions: ModuleType, name: str, case: Path, *arguments: Any, **further: Any) -> Any:
+    """What a function of ``generators.py`` returns; a mistake in it is a problem of the case, not of ours."""
+    function = _function(functions, name, case)
+    try:
+        return function(*arguments, **further)
+    except Exception as error:
+        line = next(
+            (at.lineno for at in reversed(extract_tb(error.__traceback__)) if at.filename == functions.__file__), 0
+        )
+        where = f"{functions.__file__}:{line}" if line else str(case)
+        told = f"{name}() ended with {type(error).__name__}: {str(error).strip()}".rstrip(": ")
+        raise problem(where, told) from error
 
 
 def _function(functions: ModuleType, name: str, case: Path) -> Any:

@@ -17,7 +17,7 @@ from snakescope.compiler import compile_pipeline
 from snakescope.environments.check import require_environments
 from snakescope.environments.images import LOCK, SITE_IMAGES, State, read_image_lock, read_site_images
 from snakescope.pipeline import Pipeline
-from snakescope.record import reason
+from snakescope.record import TIMESTAMP
 from snakescope.runner.deployment import Deployment, deployment_arguments
 from snakescope.runner.follow import follow
 from snakescope.runner.lock import run_lock
@@ -76,9 +76,12 @@ def run_deployed(
     unit = next(iter(plan.units(step.name)))
     log = folder / layout.log(unit, step.name)
     if state.failures:
-        raise ToolFailedError(f"{step.name}: {reason(log).removeprefix('error: ')}", 1)
+        raise ToolFailedError(step.name, log, 1)
     outputs = {port: folder / layout.result(unit, step.name, out.file) for port, out in tool.spec.outputs.items()}
-    return ToolRun(outputs, folder / layout.record(unit, step.name), log)
+    for path in (path for path in outputs.values() if path.is_dir()):
+        (path / TIMESTAMP).unlink(missing_ok=True)  # the tool has not written it
+    declared = {port: plan.geometry(step.name, port, unit) for port in outputs}
+    return ToolRun(outputs, folder / layout.record(unit, step.name), log, declared)
 
 
 def _make_study(folder: Path, study: Path, pipeline: Pipeline, sheet: Sheet) -> None:

@@ -20,8 +20,9 @@ from snakescope.pipeline import Pipeline, read_pipeline
 from snakescope.runner.remote import check_remote
 from snakescope.samples import Sheet, read_sheet
 from snakescope.tool.base import Model, near_miss, parse, read_yaml
-from snakescope.tool.library import read_library
+from snakescope.tool.library import Tool, read_library
 from snakescope.window import DEFAULT_SIZE
+from snakescope.words import many
 from snakescope.workflow import Mode, Plan
 
 
@@ -231,7 +232,9 @@ def lint_folder(root: Path) -> list[str]:
     problems: list[Problem] = []
     try:
         tools = read_library([own]) if own.is_dir() else {}
-        told += [f"{len(tools)} tools of its own are sound"] if tools else []
+        problems += [item for tool in tools.values() for item in _unfit_program(tool)]
+        if tools and not problems:
+            told.append(f"{many(len(tools), 'tool')} of its own {'is' if len(tools) == 1 else 'are'} sound")
     except InputError as error:
         problems += error.problems
     if (root / layout.CONFIG).is_file() or not (told or problems):
@@ -246,6 +249,15 @@ def lint_folder(root: Path) -> list[str]:
     if problems:
         raise InputError(problems)
     return told
+
+
+def _unfit_program(tool: Tool) -> Iterator[Problem]:
+    """What keeps a tool from doing what its descriptor says, though the descriptor is well-formed."""
+    path = tool.folder / "tool.yaml"
+    yield from (Problem(f"{path}: {key}", message, fix) for key, message, fix in tool.spec.untold())
+    script = tool.spec.script
+    if script and tool.script_sha256 is None and not (layout.assets() / "scripts" / script).is_file():
+        yield Problem(f"{path}: script", f"there is no file {script} beside it", "Put it there, or mend the name.")
 
 
 def _spec_problems(root: Path, known: list[Problem]) -> list[Problem]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from snakescope.errors import InputError, Problem, problem
 from snakescope.tool.base import yaml_text
 from snakescope.tool.library import SCRIPT_PARAMETER
-from snakescope.tool.spec import FIJI, RESERVED
+from snakescope.tool.spec import FIJI, RESERVED, unit_in
 
 Kind = Literal["in", "out", "param"]
 _LINE = re.compile(
@@ -218,7 +218,8 @@ def _named(name: str, number: str, code: str, kind: Kind | None, variable: str |
     """What a value is, by what the macro does with it, else by its name."""
     used = variable or name
     if number:
-        return Told(name, "param", {"type": number, "help": f"Value of {name}."})
+        unit = {"unit": found} if (found := unit_in(name)) else {}
+        return Told(name, "param", {"type": number, **unit, "help": f"Value of {name}."})
     writes = (
         rf"(?:saveAs\([^,()]*,\s*|save\(\s*|File\.(?:open|append|saveString)\((?:[^()]|\([^()]*\))*?,?\s*){used}\s*\)"
     )

@@ -24,7 +24,7 @@ from snakescope.pipeline import FileWire, Pipeline, PipelineSpec, SheetWire, Ste
 from snakescope.record import reason
 from snakescope.samples import Sheet, SheetError, build_sheet, format_number, format_voxel_size
 from snakescope.tool.base import near_miss
-from snakescope.tool.geometry import axes_choices
+from snakescope.tool.geometry import Geometry, axes_choices
 from snakescope.tool.library import Tool
 from snakescope.tool.spec import IMAGE_TYPES
 from snakescope.workflow import Plan
@@ -41,10 +41,12 @@ class ToolFailedError(SnakescopeError, RuntimeError):
     """The program itself failed.
 
     `exit_code` is 2 when the program's own exit status was 2, which programs use for bad input and usage; else 1.
+    `told` is what the program said of it, and `log` holds all that it said.
     """
 
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
+    def __init__(self, step: str, log: Path, status: int) -> None:
+        self.told, self.log = f"{step}: {reason(log).removeprefix('error: ')}", log
+        super().__init__(f"{self.told}\n    Whole log: {log}")
         self.exit_code = 2 if status == 2 else 1
 
 
@@ -73,11 +75,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class ToolRun:
-    """What came of running a tool: path of each output by port, the record, and the log."""
+    """What came of running a tool: path of each output by port, the record, the log, and what was to be expected."""
 
     outputs: dict[str, Path]
     record: Path
     log: Path
+    declared: dict[str, Geometry]
 
 
 def run_tool(
@@ -311,9 +314,8 @@ def _execute(pipeline: Pipeline, sheet: Sheet, out: Path, threads: int) -> ToolR
         job.write_text(script, encoding="utf-8", errors="surrogateescape")
         done = subprocess.run(["sh", str(job)], check=False, stdin=subprocess.DEVNULL, env=environment)
     if done.returncode != 0:
-        told = f"{step.name}: {reason(log).removeprefix('error: ')}\n    Whole log: {log}"
-        raise ToolFailedError(told, done.returncode)
-    return ToolRun(outputs, record, log)
+        raise ToolFailedError(step.name, log, done.returncode)
+    return ToolRun(outputs, record, log, {port: looked_up.geometry(step.name, port, unit) for port in outputs})
 
 
 def _places(step: Step, facts: Path) -> Places:

@@ -63,6 +63,8 @@ def read_tool(folder: Path) -> Tool:
     own = spec.script or spec.macro
     script = folder / own if own else None
     script_sha256 = _sha256(script) if script and script.is_file() else None
+    if spec.script and spec.command and script_sha256 is None:
+        raise problem(f"{path}: script", f"there is no file {spec.script} beside it")
     macro = _read_macro(folder / spec.macro, spec) if spec.macro else None
     return Tool(spec, folder, _sha256(path), script_sha256, macro)
 

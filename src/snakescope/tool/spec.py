@@ -51,6 +51,17 @@ RESERVED = UNFIT_FOR_RULES | frozenset(
 )
 
 
+# What `tool run` puts beside the outputs.
+FILES_OF_TOOL_RUN = frozenset({"record.json", "log.txt", "log.failed.json"})
+_UNIT_IN_NAME = re.compile(r"_(um|nm|px|deg|ms|s)$")
+
+
+def unit_in(name: str) -> str | None:
+    """The unit that the name of a parameter ends with; None when it ends with none."""
+    match = _UNIT_IN_NAME.search(name)
+    return match[1] if match else None
+
+
 def _is_expression(text: str | int | float) -> str | int | float:
     if isinstance(text, str):
         try:
@@ -446,9 +457,10 @@ class ToolSpec(Model):
     """Groups of optional inputs of which exactly one must be wired."""
     command: list[Argument] | None = None
     """The program and its arguments, one by one, with ``{in.PORT}``, ``{out.PORT}``, ``{param.NAME}``, ``{threads}``,
-    ``{python}``. A nested list is left out when a value in it is not given."""
-    script: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+\.py$")] | None = None
-    """A Python program beside this file or in ``scripts/``, called with one flag a port and parameter."""
+    ``{python}``, ``{script}``. A nested list is left out when a value in it is not given."""
+    script: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=80)] | None = None
+    """A program beside this file: without `command` a Python one (``NAME.py``), called with one flag a port and
+    parameter; with `command` one of any kind, which that command names as ``{script}``."""
     macro: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\.ijm$", max_length=80)] | None = None
     """An ImageJ macro beside this file, run without a window, for as long as ``resources.runtime_min`` says."""
     arguments: dict[ArgumentName, str | int | float] = {}
@@ -529,6 +541,18 @@ class ToolSpec(Model):
             first = seen.setdefault(output.file, port)
             if first != port:
                 yield f"outputs.{port}.file", f"found {output.file!r}, which the output {first!r} writes too", None
+            if output.file in FILES_OF_TOOL_RUN:
+                message = f"found {output.file!r}, which `snakescope tool run` writes itself"
+                yield f"outputs.{port}.file", message, "Call it otherwise."
+        yield from self._bad_units()
+
+    def _bad_units(self) -> Iterator[Fault]:
+        """Parameters whose name says another unit than they have."""
+        for name, param in self.params.items():
+            told = unit_in(name)
+            if told and param.unit != told and param.type in ("number", "integer", "numbers"):
+                found = f"found {param.unit!r}" if param.unit else "is missing"
+                yield f"params.{name}.unit", f"{found}; the name says {told}", "Let both say the same."
 
     def _names_of_rule(self) -> set[str]:
         suffixes = ("key", "known", "facts", *_FACTS)
@@ -536,8 +560,7 @@ class ToolSpec(Model):
         return facts | {f"out_{port}" for port in self.outputs}
 
     def _bad_execution(self) -> Iterator[Fault]:
-        if [self.command, self.script, self.macro].count(None) != 2:
-            yield "", "expected exactly one of `command`, `script` and `macro`", None
+        yield from self._bad_start()
         if self.command is not None and not self.command:
             yield "command", "found an empty list; expected the program and its arguments", None
         for word in self.tool.observe:
@@ -545,6 +568,36 @@ class ToolSpec(Model):
                 yield "tool.observe", message, None
         yield from (("command", message, None) for word in _words(self.command or []) for message in self._bad(word))
         yield from self._bad_macro() if self.macro else self._bad_arguments()
+
+    def _bad_start(self) -> Iterator[Fault]:
+        own = None if self.command is not None and "script" in self._named(self.command) else self.script
+        if [self.command, own, self.macro].count(None) != 2:
+            fix = "To let a command run the script, name it there as {script}." if self.command and own else None
+            yield "", "expected exactly one of `command`, `script` and `macro`", fix
+        elif own and not re.fullmatch(r"[A-Za-z0-9_]+\.py", own):
+            fix = f"Say how it is called: command: [PROGRAM, {{script}}, ...]; or name a file NAME.py, not {own!r}."
+            yield "script", "without a `command`, only Python programs are called", fix
+
+    def untold(self) -> Iterator[Fault]:
+        """Inputs and parameters that a command or macro is never told: records would tell of what had no effect."""
+        if self.script and not self.command:  # a flag for each of them
+            return
+        words: list[Argument] = [*(self.told.values() if self.macro else self.command or [])]
+        named = self._named(words)
+        named |= {name for param in self.params.values() for name in _names_of(param.when, "param.")}
+        where = "command" if self.command is not None else "arguments"
+        for place, kind, names in (("inputs", "in", self.inputs), ("params", "param", self.params)):
+            for name in names:
+                if not any(item == f"{kind}.{name}" or item.startswith(f"{kind}.{name}.") for item in named):
+                    fix = (
+                        f"Put {{{kind}.{name}}} there, in a list of its own if it may go without a value, or remove it."
+                    )
+                    yield f"{place}.{name}", f"the `{where}` does not name it, so the program is never told", fix
+
+    @staticmethod
+    def _named(words: list[Argument]) -> set[str]:
+        """What the words of a command name in braces."""
+        return {name for word in _words(words) for name in placeholders(word)}
 
     def _bad(self, word: str) -> Iterator[str]:
         """What is wrong with one word of a command, or with what a macro is told."""
@@ -579,14 +632,24 @@ class ToolSpec(Model):
         known: dict[str, Any] = {"in": self.inputs, "out": self.outputs, "param": self.params}
         if placeholder in ("threads", "python") or (placeholder == "version" and self.macro):
             return None
+        if placeholder == "script" and not self.macro:
+            return None if self.script else "{script} names no file; expected its name in `script`"
         if kind not in known or not name:
-            return f"found {{{placeholder}}}; expected in.PORT, out.PORT, param.NAME, threads or python in the braces"
+            wanted = "in.PORT, out.PORT, param.NAME, threads, python or script"
+            return f"found {{{placeholder}}}; expected {wanted} in the braces{self._meant(placeholder)}"
         if name not in known[kind]:
             noun = {"in": "input", "out": "output", "param": "parameter"}[kind]
             return f"{{{placeholder}}} names no {noun} (there are: {', '.join(known[kind]) or 'none'})"
         if fact and (kind != "in" or fact not in self.inputs[name].facts):
             return f"{{{placeholder}}} needs {fact!r} among the `facts` of that input"
         return None
+
+    def _meant(self, placeholder: str) -> str:
+        """What a placeholder that there is not may have been meant for."""
+        name = placeholder.rpartition(".")[2]
+        places: dict[str, Iterable[str]] = {"in": self.inputs, "out": self.outputs, "param": self.params}
+        near = [f"{{{kind}.{name}}}" for kind, names in places.items() if name in names]
+        return f" ({' or '.join(near)}?)" if near else f", or {{{{{placeholder}}}}} for a brace that the program needs"
 
     def _bad_references(self) -> Iterator[Fault]:
         for name, port in self.outputs.items():
@@ -629,6 +692,12 @@ class ToolSpec(Model):
                 yield from _unknown_names(f"outputs.{port}.voxel_size_um.{axis}", text, names)
         for name, param in self.params.items():
             yield from _unknown_names(f"params.{name}.when", param.when, dict.fromkeys(self.params))
+
+
+def _names_of(source: Expression | None, before: str) -> Iterator[str]:
+    """The names in an expression, with what stands before them elsewhere."""
+    if isinstance(source, str):
+        yield from (f"{before}{name}" for name in names_in(compile_expression(source)))
 
 
 def _unknown_names(where: str, source: Expression | None, names: Mapping[str, Any]) -> Iterator[Fault]:

@@ -44,6 +44,14 @@ def test_a_program_that_lies_elsewhere_has_no_digest_of_its_own(tmp_path: Path) 
     assert read_tool(make(tmp_path, "blur", run="script: blur.py")).script_sha256 is None
 
 
+def test_a_program_that_a_command_names_lies_beside_the_descriptor(tmp_path: Path) -> None:
+    folder = make(tmp_path, "count", run='script: count.R\ncommand: [Rscript, "{script}"]')
+    with pytest.raises(InputError, match=r"tool\.yaml: script: there is no file count\.R beside it"):
+        read_tool(folder)
+    (folder / "count.R").write_text("1\n")
+    assert read_tool(folder).script_sha256 == hashlib.sha256(b"1\n").hexdigest()
+
+
 def test_the_id_is_the_name_of_the_folder(tmp_path: Path) -> None:
     folder = make(tmp_path, "blur", id="blurr")
     with pytest.raises(InputError, match=r"tool\.yaml: id: found 'blurr'; expected the name of its folder, 'blur'\.$"):
