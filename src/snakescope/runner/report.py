@@ -92,10 +92,11 @@ def status_text(found: StudyStatus) -> str:
     """The status as a table for people."""
     lines = [f"{found.pipeline}: {found.rows} rows", ""]
     titles = ["step", "over", "done", "failed", *(["outdated"] if any(step.outdated for step in found.steps) else [])]
-    table = [[s.step, s.over, f"{s.done}/{s.jobs}", s.failed or "", s.outdated or ""] for s in found.steps]
+    counts = [(s.failed or "", s.outdated or "") for s in found.steps]
+    table = [[s.step, s.over, f"{s.done}/{s.jobs}", *map(str, c)] for s, c in zip(found.steps, counts, strict=True)]
     for cells in (titles, *table):
-        step, over, done, *counts = cells[: len(titles)]
-        lines.append(f"{step:<14} {over:<10} {done:>12}" + "".join(f" {count:>8}" for count in counts))
+        step, over, done, *more = cells[: len(titles)]
+        lines.append(f"{step:<14} {over:<10} {done:>12}" + "".join(f" {count:>8}" for count in more))
     lines += _failure_lines(found.failures)
     if len(titles) > 4:
         lines += ["", "outdated: made with another tool, parameters or inputs than a run would take now"]
