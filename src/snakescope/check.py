@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from snakescope.errors import InputError, Problem
@@ -44,7 +45,38 @@ def check_rows(pipeline: Pipeline, sheet: Sheet, study: Path) -> list[Problem]:
         for port, wire in step.wires.items():
             if isinstance(wire, SheetWire):
                 problems += _check_port(step, port, wire, sheet)
-    return problems
+    return _told_once(problems)
+
+
+def _told_once(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems, those that are alike but for their line in the sheet as one with all the lines."""
+    alike: dict[object, Problem] = {}
+    lines: dict[object, list[int]] = {}
+    for item in problems:
+        place = _PLACE.fullmatch(item.where)
+        key = (place[1], place[3], item.message, item.fix) if place else item
+        alike.setdefault(key, item)
+        lines.setdefault(key, []).extend([int(place[2])] if place else [])
+    return [
+        replace(item, where=_PLACE.sub(rf"\1: lines {_ranges(lines[key])}: \3", item.where))
+        if len(lines[key]) > 1
+        else item
+        for key, item in alike.items()
+    ]
+
+
+_PLACE = re.compile(r"(.+): line ([0-9]+): (.+)")
+
+
+def _ranges(lines: Iterable[int]) -> str:
+    """Numbers as people write them: 2-8, 13."""
+    runs: list[list[int]] = []
+    for line in sorted(set(lines)):
+        if runs and line == runs[-1][1] + 1:
+            runs[-1][1] = line
+        else:
+            runs.append([line, line])
+    return ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs)
 
 
 def _missing_columns(pipeline: Pipeline, sheet: Sheet) -> Iterator[Problem]:
@@ -65,9 +97,17 @@ def _check_files(pipeline: Pipeline, study: Path) -> Iterator[Problem]:
 
 
 def _check_paths(sheet: Sheet, study: Path) -> Iterator[Problem]:
-    for row in sheet.rows:
-        if not row.remote and not (study / row.path).exists():
-            yield Problem(f"{sheet.where(row)}: path", f"there is no file {row.path!r}", "Run: snakescope collect")
+    absent = [row for row in sheet.rows if not row.remote and not (study / row.path).exists()]
+    fix = "Run: snakescope collect"
+    for row in absent[:_NAMED]:
+        yield Problem(f"{sheet.where(row)}: path", f"there is no file {row.path!r}", fix)
+    if len(absent) > _NAMED:
+        found = f"there is no file for {len(absent) - _NAMED} more of {len(sheet.rows)} rows"
+        yield Problem(f"{sheet.where()}: path", found, "Is the disk there, and the folder where it was? " + fix)
+
+
+# Files that are not there, named one by one.
+_NAMED = 10
 
 
 def _check_groups(over: tuple[str, ...], pipeline: Pipeline, sheet: Sheet) -> Iterable[Problem]:
@@ -76,9 +116,12 @@ def _check_groups(over: tuple[str, ...], pipeline: Pipeline, sheet: Sheet) -> It
     except InputError as error:
         steps = ", ".join(name for name, step in pipeline.steps.items() if step.over == over)
         fix = f"Over {', '.join(over)} run: {steps}."
-        part = f"{fix} To part them add a column to `over` there, such as c."
+        more = {
+            " are both ": " To part them add a column to `over` there, such as c.",
+            " empty cell of ": " Fill the cells, or leave the column out of `over`.",
+        }
         return [
-            Problem(item.where, item.message, item.fix or (part if " are both " in item.message else fix))
+            Problem(item.where, item.message, item.fix or fix + "".join(more[k] for k in more if k in item.message))
             for item in error.problems
         ]
     return ()

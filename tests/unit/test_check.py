@@ -11,7 +11,7 @@ import yaml
 
 from snakescope.check import check_rows
 from snakescope.pipeline import Pipeline, read_pipeline
-from snakescope.samples import build_sheet
+from snakescope.samples import build_sheet, read_sheet, write_sheet
 
 OUT = {"type": "table", "description": "d", "file": "t.csv", "format": "csv"}
 TOOL: dict[str, Any] = {
@@ -185,9 +185,37 @@ def test_two_rows_of_a_group_with_the_same_time_point_are_told_with_what_to_do(t
     ]
 
 
+def test_many_rows_of_a_group_with_the_same_time_points_are_one_problem(tmp_path: Path) -> None:
+    rows = [{"id": f"s{i}", "t": str(i // 2)} for i in range(6)]
+    (problem,) = found(tmp_path, *rows, over="series")
+    assert problem.startswith("row s1: t: rows 's0' and 's1' are both time point 0; and 2 more rows of this group.\n")
+
+
+def test_what_is_wrong_alike_in_many_rows_is_one_problem_with_their_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").touch()
+    columns = [name for name in GOOD if name != "mask_path"]
+    cells = {name: "a.tif" if name == "path" else GOOD[name] for name in columns}
+    bad = {"voxel_size_um": ""}
+    rows = [{**cells, "id": f"s{i}", **({} if i in (3, 4) else bad)} for i in range(7)]
+    write_sheet(tmp_path / "s.tsv", build_sheet(columns, [*rows, {**cells, "id": "z", "dtype": "float32"}]))
+    problems = check_rows(pipeline(tmp_path), read_sheet(tmp_path / "s.tsv"), tmp_path)
+    assert [item.where.removeprefix(f"{tmp_path}/") for item in problems] == [
+        "s.tsv: lines 2-4, 7-8: voxel_size_um", "s.tsv: line 9: dtype",
+    ]  # fmt: skip
+
+
+def test_of_many_files_that_are_not_there_the_first_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    problems = found(tmp_path, *({"id": f"s{i}", "path": f"disk/{i}.tif"} for i in range(30)))
+    assert len(problems) == 11
+    assert problems[-1] == (
+        "path: there is no file for 20 more of 30 rows.\n"
+        "    Is the disk there, and the folder where it was? Run: snakescope collect"
+    )
+
+
 def test_an_empty_or_unfit_cell_in_a_grouping_column_is_told(tmp_path: Path) -> None:
     first, second = found(tmp_path, {"id": "s1", "series": ""}, {"id": "s2", "series": "a/b"}, over="series")
-    assert first.startswith("row s1: series: found an empty cell in 1 rows that are grouped over it.")
+    assert first.startswith("row s1: series: found an empty cell of series in 1 row grouped over it.")
     assert second.startswith("row s2: series: found 'a/b'; expected letters, digits and . _ - only")
 
 

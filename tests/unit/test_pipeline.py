@@ -113,6 +113,14 @@ def test_steps_are_resolved_with_their_wires_and_values(tmp_path: Path, roots: l
     assert pipeline.sha256 == hashlib.sha256(pipeline.path.read_bytes()).hexdigest()
 
 
+def test_the_example_of_the_docs_is_sound(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/pipelines.md").read_text(encoding="utf-8")
+    example = page.split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "films.yaml").write_text(example, encoding="utf-8")
+    pipeline = read_pipeline(tmp_path / "films.yaml", layout.tool_roots(tmp_path))
+    assert list(pipeline.steps) == ["convert", "detect", "track", "measure", "render"]
+
+
 def test_the_shipped_pipelines_are_sound() -> None:
     for path in sorted((layout.assets() / "config/pipelines").glob("*.yaml")):
         assert read_pipeline(path, layout.tool_roots(Path())).spec.name == path.stem

@@ -334,7 +334,7 @@ def test_two_rows_of_one_time_point_are_refused_where_asked(tmp_path: Path) -> N
     [
         ("../../etc", "found '../../etc'; expected letters, digits"),
         ("..", "expected letters, digits"),
-        ("", "line 2: series: found an empty cell in 1 rows that are grouped over it"),
+        ("", "line 2: series: found an empty cell of series in 1 row grouped over it"),
         ("a b", "found 'a b'"),
     ],
 )

@@ -121,10 +121,12 @@ def _unknown_voxel_sizes(sheet: Sheet) -> Iterator[Problem]:
         if None in (row.voxel_size_um if "z" in (row.axes or "z") else row.voxel_size_um[1:])
     ]
     if unknown:
+        plain = any(row.id in set(unknown) and row.format == "tiff" and row.axes == "zyx" for row in sheet.rows)
+        films = " Planes of a plain TIFF are taken for z: where they are times, write tyx into axes." if plain else ""
         yield Problem(
             f"{sheet.where()}: voxel_size_um",
             f"the voxel size of {len(unknown)} of {len(sheet.rows)} rows is not fully known, such as {_some(unknown)}",
-            "Fill the cells (z,y,x in µm, for example 0.3,0.1,0.1); they are kept from then on.",
+            "Fill the cells (z,y,x in µm, for example 0.3,0.1,0.1); they are kept from then on." + films,
         )
 
 

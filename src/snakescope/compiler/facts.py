@@ -45,7 +45,7 @@ def _plan_step(pipeline: Pipeline, rule: Rule) -> dict[str, Any]:
         "inputs": {port: _plan_wire(pipeline, step, port) for port in step.wires},
         "outputs": {
             port: output.model_dump(
-                mode="json", include={"like", "axes", "dtype", "shape", "voxel_size_um"}, exclude_defaults=True
+                mode="json", include={"file", "like", "axes", "dtype", "shape", "voxel_size_um"}, exclude_defaults=True
             )
             for port, output in spec.outputs.items()
         },
@@ -57,7 +57,7 @@ def _plan_step(pipeline: Pipeline, rule: Rule) -> dict[str, Any]:
         "resources": spec.resources.model_dump(mode="json", exclude={"threads", "gpus"}, exclude_none=True),
         "environment": _plan_environment(step),
     }
-    more: dict[str, Any] = {"optional": rule.optional, "gpus": spec.resources.gpus}
+    more: dict[str, Any] = {"optional": rule.optional, "gpus": spec.resources.gpus, "temporary": not step.keep}
     return compiled | {key: value for key, value in more.items() if value}
 
 

@@ -48,6 +48,10 @@ class RunResult:
         Where the tools ran, in one line.
     elsewhere
         How many done jobs ran in another environment, by environment.
+    gone
+        Results that are not there any more though their jobs are done.
+    by_step
+        Jobs that this run set out to do, by step; nothing on a cluster.
     """
 
     jobs: int
@@ -59,6 +63,8 @@ class RunResult:
     plan: str | None = None
     environment: str = ""
     elsewhere: dict[str, int] = field(default_factory=dict)
+    gone: list[str] = field(default_factory=list)
+    by_step: dict[str, int] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:

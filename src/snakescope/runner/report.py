@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from snakescope import layout
+from snakescope.cluster.pending import find_pending
+from snakescope.errors import InputError
 from snakescope.runner.elsewhere import elsewhere_text
-from snakescope.runner.folder import Study
+from snakescope.runner.folder import Study, compile_study
+from snakescope.runner.gone import gone_text, results_gone
 from snakescope.runner.outcome import Failure, RunResult
 from snakescope.tool.library import Tool
 from snakescope.workflow import Plan
@@ -20,7 +23,10 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class StepStatus:
-    """How many jobs of a step there are, how many are done, how many failed when last tried."""
+    """How many jobs of a step there are, how many are done, how many failed when last tried.
+
+    Of those done, `outdated` tell of another tool, other parameters or other inputs than a run would take now.
+    """
 
     step: str
     tool: str
@@ -28,16 +34,22 @@ class StepStatus:
     jobs: int
     done: int
     failed: int
+    outdated: int
 
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """How a study stands, from its records."""
+    """How a study stands, from its records.
+
+    `gone` are results that are not there any more; `changed` tells that the rules do not fit the pipeline's file.
+    """
 
     pipeline: str
     rows: int
     steps: list[StepStatus]
     failures: list[Failure]
+    gone: list[str] = field(default_factory=list)
+    changed: bool = False
 
 
 def status(study: Study) -> StudyStatus:
@@ -59,20 +71,38 @@ def status(study: Study) -> StudyStatus:
         elif (study.root / layout.failure(unit, step)).is_file():
             failures.append(Failure.of(study.root, unit, step))
     failed = Counter(failure.step for failure in failures)
-    steps = [
-        StepStatus(
-            name, step["tool"], " and ".join(step["over"]) or "row", len(plan.units(name)), done[name], failed[name]
-        )
-        for name, step in plan.steps.items()
-    ]
-    return StudyStatus(study.config.pipeline, len(plan.sheet.rows), steps, failures)
+    pending = find_pending(plan, study.root).pairs
+    steps = []
+    for name, step in plan.steps.items():
+        over, jobs = " and ".join(step["over"]) or "row", len(plan.units(name))
+        outdated = sum(state == "stale" for state in pending[name].values())
+        steps.append(StepStatus(name, step["tool"], over, jobs, done[name], failed[name], outdated))
+    gone, changed = results_gone(plan), _has_changed(study)
+    return StudyStatus(study.config.pipeline, len(plan.sheet.rows), steps, failures, gone, changed)
+
+
+def _has_changed(study: Study) -> bool:
+    try:
+        return bool(compile_study(study, check=True))
+    except InputError:
+        return True
 
 
 def status_text(found: StudyStatus) -> str:
     """The status as a table for people."""
-    lines = [f"{found.pipeline}: {found.rows} rows", "", f"{'step':<14} {'over':<10} {'done':>12} {'failed':>8}"]
-    lines += [f"{s.step:<14} {s.over:<10} {f'{s.done}/{s.jobs}':>12} {s.failed or '':>8}" for s in found.steps]
-    return "\n".join([*lines, *_failure_lines(found.failures)])
+    lines = [f"{found.pipeline}: {found.rows} rows", ""]
+    titles = ["step", "over", "done", "failed", *(["outdated"] if any(step.outdated for step in found.steps) else [])]
+    counts = [(s.failed or "", s.outdated or "") for s in found.steps]
+    table = [[s.step, s.over, f"{s.done}/{s.jobs}", *map(str, c)] for s, c in zip(found.steps, counts, strict=True)]
+    for cells in (titles, *table):
+        step, over, done, *more = cells[: len(titles)]
+        lines.append(f"{step:<14} {over:<10} {done:>12}" + "".join(f" {count:>8}" for count in more))
+    lines += _failure_lines(found.failures)
+    if len(titles) > 4:
+        lines += ["", "outdated: made with another tool, parameters or inputs than a run would take now"]
+    if found.changed:
+        lines += ["", "The pipeline has changed since it ran. What that concerns is told by: snakescope run --dry-run"]
+    return "\n".join([*lines, *(["", gone_text(found.gone)] if found.gone else [])])
 
 
 def status_to_dict(found: StudyStatus) -> dict[str, Any]:
@@ -84,7 +114,7 @@ def run_summary(result: RunResult, *, dry_run: bool = False) -> str:
     """What came of a run, for people."""
     if result.plan is not None:
         return result.plan.rstrip()
-    lines = [*_run_lines(result, dry_run=dry_run), elsewhere_text(result.elsewhere)]
+    lines = [*_run_lines(result, dry_run=dry_run), elsewhere_text(result.elsewhere), gone_text(result.gone)]
     return "\n".join(filter(None, lines))
 
 
@@ -93,7 +123,8 @@ def _run_lines(result: RunResult, *, dry_run: bool) -> Iterator[str]:
         yield "nothing to do: everything is done already"
         return
     if dry_run:
-        yield f"{result.planned} jobs to run"
+        steps = ", ".join(f"{step} {count}" for step, count in result.by_step.items())
+        yield f"{result.planned} jobs to run{f': {steps}' if steps else ''}"
         return
     yield f"{result.jobs} of {result.planned} jobs done in {_duration(result.seconds)}"
     if result.failures:
@@ -105,15 +136,22 @@ def _run_lines(result: RunResult, *, dry_run: bool) -> Iterator[str]:
 
 
 def _failure_lines(failures: list[Failure]) -> Iterator[str]:
+    """What failed and why; one reason that many rows of a step share is told once."""
     if not failures:
         return
     yield ""
     yield f"{len(failures)} failed:"
-    for failure in failures[:SHOWN]:
-        yield f"  {failure.unit}  {failure.step}: {failure.reason.removeprefix('error: ')}"
-        yield f"      log: {failure.log}"
-    if len(failures) > SHOWN:
-        yield f"  ... and {len(failures) - SHOWN} more: snakescope status --json"
+    alike: dict[tuple[str, str], list[Failure]] = {}
+    for failure in failures:
+        alike.setdefault((failure.step, failure.reason), []).append(failure)
+    groups = list(alike.items())
+    for (step, reason), (first, *others) in groups[:SHOWN]:
+        rows = f"{first.unit} and {len(others)} more" if others else first.unit
+        yield f"  {rows}  {step}: {reason.removeprefix('error: ')}"
+        yield f"      log: {first.log}"
+    rest = sum(len(found) for _, found in groups[SHOWN:])
+    if rest or len(groups) < len(failures):
+        yield f"  {f'... and {rest} more; all' if rest else 'all'} by name: snakescope status --json"
 
 
 def run_to_dict(result: RunResult) -> dict[str, Any]:

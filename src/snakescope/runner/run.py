@@ -17,6 +17,7 @@ from snakescope.runner.deployment import Deployment, check_deployment, deploymen
 from snakescope.runner.elsewhere import made_elsewhere
 from snakescope.runner.folder import Study, compile_study, lint
 from snakescope.runner.follow import follow
+from snakescope.runner.gone import results_gone
 from snakescope.runner.lock import RunLock, run_lock, snakemake_locks
 from snakescope.runner.on_cluster import Wanted, plan_for, rows_of_failures, rows_to_run, run_on_cluster, shard_result
 from snakescope.runner.outcome import Failure, RunResult
@@ -105,7 +106,7 @@ def run(
         if planned:
             made, state = run_on_cluster(study, tasks, site, wanted, lock)
             result = _cluster_result(study, made, state, compiled, time.monotonic() - started)
-            return replace(result, environment=said(tools), elsewhere=made_elsewhere(tools))
+            return replace(result, environment=said(tools), elsewhere=made_elsewhere(tools), gone=results_gone(tools))
         if retry_failed:
             rows = rows_to_run(rows, rows_of_failures(tasks, study.root))
             if not rows.rows:
@@ -117,7 +118,7 @@ def run(
         display = display_for([layout.STAGE_RULE, *pipeline.steps], quiet=quiet or dry_run)
         state = follow(study.root, [*arguments, *extra], lock, display)
         result = _result(study, state, compiled, time.monotonic() - started, dry_run=dry_run)
-        return replace(result, environment=said(tools), elsewhere=made_elsewhere(tools))
+        return replace(result, environment=said(tools), elsewhere=made_elsewhere(tools), gone=results_gone(tools))
 
 
 def _check_options(site: Site, *, planned: bool, cores: int | None, grain: Grain | None, plan: bool) -> None:
@@ -167,7 +168,8 @@ def _result(study: Study, state: RunState, compiled: list[str], seconds: float, 
     failures = [Failure.of(study.root, unit, step) for unit, step in state.failures]
     planned, done = state.planned.total(), state.done.total()
     blocked = 0 if dry_run else max(0, planned - done - len(failures))
-    return RunResult(done, planned, failures, blocked, compiled, seconds)
+    by_step = {step: count for step, count in state.planned.items() if count}
+    return RunResult(done, planned, failures, blocked, compiled, seconds, by_step=by_step)
 
 
 def _cluster_result(study: Study, made: RunPlan, state: RunState, compiled: list[str], seconds: float) -> RunResult:

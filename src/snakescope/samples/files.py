@@ -182,7 +182,9 @@ def _read_header(line: str, where: str) -> tuple[str, ...]:
         names.pop()
     if len(names) == 1 and re.search("[,;]", line):
         raise problem(
-            f"{where}: line 1", "found one column with commas or semicolons; expected tabs between the columns"
+            f"{where}: line 1",
+            "found one column with commas or semicolons; expected tabs between the columns",
+            "In a spreadsheet, save it as tab-separated text (Text, tab delimited) in UTF-8.",
         )
     _check_columns(names, where)
     return tuple(names)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from snakescope.errors import InputError, Problem, problem
 from snakescope.samples.cells import AXES, REMOTE, CellError, VoxelSize, check_id, natural_key
+from snakescope.words import many
 
 FACT_COLUMNS = ("format", "scene", "axes", "shape", "dtype", "voxel_size_um", "time_step_s", "channels", "bytes")
 ORDER_COLUMNS = ("series", "t", "c")
@@ -172,7 +173,8 @@ class Sheet:
         for key, rows in groups.items():
             where = f"{self.where(rows[0])}: {', '.join(columns)}"
             if not all(key):
-                yield Problem(where, f"found an empty cell in {len(rows)} rows that are grouped over it")
+                empty = " and ".join(name for name, text in zip(columns, key, strict=True) if not text)
+                yield Problem(where, f"found an empty cell of {empty} in {many(len(rows), 'row')} grouped over it")
                 continue
             try:
                 name = check_id("_".join(key)).lower()
@@ -189,12 +191,11 @@ class Sheet:
             row = next(row for row in rows if row.t is None)
             yield Problem(f"{self.where(row)}: t", "found an empty cell; expected a time point as in its group")
         first: dict[int | None, Row] = {}
-        for row in known:
-            if row.t in first:
-                yield Problem(
-                    f"{self.where(row)}: t", f"rows {first[row.t].id!r} and {row.id!r} are both time point {row.t}"
-                )
-            first.setdefault(row.t, row)
+        twice = [row for row in known if first.setdefault(row.t, row) is not row]
+        if twice:
+            more = f"; and {many(len(twice) - 1, 'more row')} of this group" if len(twice) > 1 else ""
+            found = f"rows {first[twice[0].t].id!r} and {twice[0].id!r} are both time point {twice[0].t}{more}"
+            yield Problem(f"{self.where(twice[0])}: t", found)
 
 
 def _in_order(rows: list[Row]) -> list[Row]:

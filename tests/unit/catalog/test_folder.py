@@ -74,6 +74,15 @@ def test_each_image_becomes_a_row_with_its_facts(study: Path, make_image: Make, 
     assert third.cell("voxel_size_um") == ""
     (problem,) = report.problems
     assert "the voxel size of 1 of 3 rows is not fully known, such as x" in str(problem)
+    assert "plain TIFF" not in str(problem)
+
+
+def test_planes_of_a_plain_tiff_without_a_voxel_size_may_be_times_and_that_is_said(
+    study: Path, make_image: Make, collect: Collect
+) -> None:
+    make_image(study / "raw" / "film.tif", axes="zyx", shape=[9, 32, 24], voxel_size_um=[None, None, None])
+    (problem,) = collect().problems
+    assert "Planes of a plain TIFF are taken for z: where they are times, write tyx into axes." in str(problem)
 
 
 def test_nothing_is_dropped_without_being_counted(study: Path, make_image: Make, collect: Collect) -> None:

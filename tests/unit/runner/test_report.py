@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from snakescope import layout
-from snakescope.runner.folder import init, open_study
+from snakescope.runner.folder import compile_study, init, open_study
 from snakescope.runner.outcome import Failure, RunResult
 from snakescope.runner.report import run_summary, run_to_dict, status, status_text, status_to_dict, tool_text
 from snakescope.tool.library import read_tool
@@ -39,7 +40,22 @@ def test_many_failures_are_cut_and_counted() -> None:
     text = run_summary(RunResult(0, 30, failures(30)))
     assert text.count("is cut") == 20
     assert "30 failed:" in text
-    assert "... and 10 more: snakescope status --json" in text
+    assert "... and 10 more; all by name: snakescope status --json" in text
+
+
+def test_a_reason_that_many_rows_share_is_told_once_and_hides_no_other() -> None:
+    same = [replace(failure, reason="error: no PSF") for failure in failures(30)]
+    lines = run_summary(
+        RunResult(0, 31, [*same, Failure("z", "track", "error: empty", "logs/z/track.log")])
+    ).splitlines()
+    assert lines[2:8] == [
+        "31 failed:",
+        "  r0 and 29 more  deskew: no PSF",
+        "      log: logs/r0/deskew.log",
+        "  z  track: empty",
+        "      log: logs/z/track.log",
+        "  all by name: snakescope status --json",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -48,6 +64,7 @@ def test_many_failures_are_cut_and_counted() -> None:
         (RunResult(0, 0), False, "nothing to do: everything is done already"),
         (RunResult(0, 0), True, "nothing to do: everything is done already"),
         (RunResult(0, 7), True, "7 jobs to run"),
+        (RunResult(0, 7, by_step={"deskew": 4, "track": 3}), True, "7 jobs to run: deskew 4, track 3"),
         (RunResult(7, 7, seconds=0.4), False, "7 of 7 jobs done in 0 s"),
         (RunResult(7, 7, seconds=7260), False, "7 of 7 jobs done in 2 h 1 min"),
     ],
@@ -103,10 +120,48 @@ def test_status_is_a_table_for_people_and_plain_for_scripts(study: Path) -> None
     found = status(open_study(study))
     lines = status_text(found).splitlines()
     assert lines[0] == "llsm_tracking: 4 rows"
-    assert [line.split() for line in lines[3:5]] == [["deskew", "row", "1/4", "1"], ["deconvolve", "row", "0/4"]]
-    assert lines[-2:] == ["  r1  deskew: no light turn on the laser", "      log: logs/r1/deskew.log"]
+    assert [line.split() for line in lines[3:5]] == [["deskew", "row", "1/4", "1", "1"], ["deconvolve", "row", "0/4"]]
+    assert lines[11:13] == ["  r1  deskew: no light turn on the laser", "      log: logs/r1/deskew.log"]
     told = json.loads(json.dumps(status_to_dict(found)))
-    assert told["steps"][3] == {"step": "track", "tool": "track", "over": "series", "jobs": 2, "done": 1, "failed": 0}
+    assert told["steps"][3] == {
+        "step": "track",
+        "tool": "track",
+        "over": "series",
+        "jobs": 2,
+        "done": 1,
+        "failed": 0,
+        "outdated": 1,
+    }
+
+
+def test_results_that_were_removed_are_counted_with_what_to_do(study: Path) -> None:
+    found = status(open_study(study))
+    gone = [f"results/s0/track/{name}" for name in ("tracks.geff", "tracks.csv", "tracks.xml")]
+    assert found.gone == ["results/r0/deskew/image.ome.zarr", *gone]
+    assert status_text(found).endswith(
+        "4 results of jobs that count as done are not there any more, such as results/r0/deskew/image.ome.zarr.\n"
+        "To make it again, remove its record, records/r0/deskew.json, and run."
+    )
+    for path in found.gone:
+        (study / path).mkdir(parents=True)
+    assert status(open_study(study)).gone == []
+
+
+def test_a_pipeline_that_was_edited_since_is_told(study: Path) -> None:
+    told = "The pipeline has changed since it ran. What that concerns is told by: snakescope run --dry-run"
+    assert told not in status_text(status(open_study(study)))
+    pipeline = study / "config/pipelines/llsm_tracking.yaml"
+    pipeline.write_text(pipeline.read_text().replace("threshold: 100", "threshold: 200"))
+    assert told in status_text(status(open_study(study)))
+    pipeline.write_text("nothing: good\n")
+    assert told in status_text(status(open_study(study)))
+
+
+def test_results_that_nobody_keeps_are_not_missed(study: Path) -> None:
+    pipeline = study / "config/pipelines/llsm_tracking.yaml"
+    pipeline.write_text(pipeline.read_text().replace("    tool: deskew\n", "    tool: deskew\n    keep: false\n"))
+    compile_study(open_study(study))
+    assert [path.split("/")[2] for path in status(open_study(study)).gone] == ["track"] * 3
 
 
 def test_a_tool_is_told_with_its_ports_units_and_defaults() -> None:
