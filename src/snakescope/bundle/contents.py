@@ -16,14 +16,12 @@ from pathlib import Path
 from snakescope import layout
 from snakescope.bundle.manifest import PackedImage, PackedModel, PackedTool, Role, is_inside
 from snakescope.compiler import compile_pipeline
-from snakescope.environments.images import State, pin_file
+from snakescope.environments.images import State, environment_files
 from snakescope.errors import Problem
 from snakescope.pipeline import FileWire, Pipeline
 from snakescope.runner.folder import Study
 from snakescope.tool.library import Tool
 
-# Of the files about an environment; images lie among them, too, and go in under a name of their own.
-_ENVIRONMENT_SUFFIXES = (".yaml", ".post-deploy.sh", ".def")
 _SECRET_KEY = re.compile(
     r"^[^#\n]*\b[\w-]*(?:passw(?:or)?d|secret|token|api[-_]?key|access[-_]?key|credential)[\w-]*[\"']?\s*[:=]\s*[^\s#]",
     re.IGNORECASE | re.MULTILINE,
@@ -138,23 +136,12 @@ def _add_folder(contents: Contents, folder: Path, place: str, role: Role) -> Non
             contents.add((Path(place) / file.relative_to(folder)).as_posix(), role, file)
 
 
-def environment_file(root: Path, name: str) -> Path:
-    """A file about an environment: the study's own, else the one that is shipped."""
-    own = root / name
-    return own if own.is_file() else layout.assets() / name
-
-
 def collect_environment_files(contents: Contents, root: Path, pipeline: Pipeline) -> None:
-    """Environment files, scripts and definitions of the tools; of pin files those that nothing is packed for."""
+    """Environment files, scripts and definitions of the tools, with their pin files."""
     for tool in tools_of(pipeline):
-        told = (tool.spec.environment.conda, tool.spec.environment.apptainer_def)
-        for stem in sorted({name.rpartition(".")[0] for name in told if name}):
-            for path in (f"{stem}{suffix}" for suffix in _ENVIRONMENT_SUFFIXES):
-                if environment_file(root, path).is_file():
-                    contents.add(path, "environment", environment_file(root, path))
-            pins = pin_file(Path(f"{stem}.yaml")).as_posix()
-            if environment_file(root, pins).is_file():
-                contents.add(pins, "environment", environment_file(root, pins))
+        spec = tool.spec.environment
+        for path, file in environment_files(root, spec.conda, spec.apptainer_def).items():
+            contents.add(path, "environment", file)
 
 
 def collect_models(contents: Contents, root: Path, pipeline: Pipeline, state: State) -> None:

@@ -14,10 +14,18 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from snakescope.bundle.contents import Contents, Remote, environment_file, tools_of
+from snakescope.bundle.contents import Contents, Remote, tools_of
 from snakescope.bundle.manifest import PackedImage, PackedTool
 from snakescope.environments import apptainer
-from snakescope.environments.images import LOCK, SITE_IMAGES, State, pin_file, read_image_lock, read_site_images
+from snakescope.environments.images import (
+    LOCK,
+    SITE_IMAGES,
+    State,
+    environment_file,
+    pin_file,
+    read_image_lock,
+    read_site_images,
+)
 from snakescope.errors import Problem
 from snakescope.pipeline import Pipeline
 from snakescope.tool.image_names import digest_in, is_address, with_digest

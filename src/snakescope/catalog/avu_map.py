@@ -193,9 +193,14 @@ def _value(avu: Avu, unit: str) -> str:
     if factor is None:
         raise CellError(f"found the unit {own!r}; expected one of {', '.join(name for name in _FACTORS[unit] if name)}")
     try:
-        return format_number(float(f"{float(value) * factor:.12g}"))
+        return ",".join(_converted(part, factor) for part in value.split(","))
     except ValueError:
         raise CellError(f"found {value!r}; expected a number") from None
+
+
+def _converted(number: str, factor: float) -> str:
+    """A number in our unit; of a voxel size an axis may be left open."""
+    return format_number(float(f"{float(number) * factor:.12g}")) if number.strip() else ""
 
 
 def _check(column: str, text: str) -> str:

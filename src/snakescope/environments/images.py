@@ -22,6 +22,8 @@ from snakescope.tool.image_names import digest_in, is_address, unfit_image
 SITE_IMAGES = "config/images.yaml"
 LOCK = "envs/images.lock.yaml"
 STATE = f"{layout.STATE}/environments.json"
+# Of the files about an environment; images lie among them, too.
+_BESIDE = (".yaml", ".post-deploy.sh", ".def")
 _LOCK_KEYS = ("digest", "file_sha256", "built_from", "date")
 
 
@@ -155,6 +157,29 @@ def image_sha256(image: str, root: Path, state: State) -> str | None:
 def pin_file(file: Path) -> Path:
     """The file beside a conda environment file that holds its exact packages, as Snakemake looks for it."""
     return file.with_suffix(".linux-64.pin.txt")
+
+
+def environment_file(root: Path, name: str) -> Path:
+    """A file about an environment: the study's own, else the one that is shipped."""
+    own = root / name
+    return own if own.is_file() else layout.assets() / name
+
+
+def environment_files(root: Path, *names: str | None) -> dict[str, Path]:
+    """All files that say how an environment is made, by their path in a study.
+
+    Parameters
+    ----------
+    names
+        Its conda file and its Apptainer definition, as a descriptor names them; None where it has none. What lies
+        beside them under the same name belongs to it (packages pinned, a script); an image does not.
+    """
+    stems = {name.rpartition(".")[0] for name in names if name}
+    beside = {f"{stem}{suffix}" for stem in stems for suffix in _BESIDE}
+    pinned = {pin_file(Path(f"{stem}.yaml")).as_posix() for stem in stems}
+    wanted = sorted({name for name in names if name} | beside | pinned)
+    found = {name: environment_file(root, name) for name in wanted}
+    return {name: file for name, file in found.items() if file.is_file()}
 
 
 def unlocked(image: str, lock: Mapping[str, Mapping[str, Any]]) -> bool:

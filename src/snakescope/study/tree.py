@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from snakescope import layout
+from snakescope.environments.images import LOCK, environment_files
 from snakescope.record import digest
 from snakescope.samples import Row, build_sheet, sheet_text
 from snakescope.study.inventory import Inventory, Job, StudyFile
 from snakescope.study.model import ADDRESS, RUN, Study
+from snakescope.workflow import Plan
 
 CRATE = "run-crate"
 README = "README.md"
@@ -90,7 +92,7 @@ def copy_workflow(folder: Path, study: Study, inventory: Inventory) -> Iterator[
     crate = folder / CRATE
     (crate / README).write_text(_readme(study, inventory), encoding="utf-8")
     yield run_file(crate, README)
-    for name, source in sorted(_sources(inventory).items()):
+    for name, source in sorted(workflow_files(inventory.root, inventory.plan).items()):
         target = crate / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
@@ -129,25 +131,32 @@ column `{ADDRESS}` of `config/samples.tsv`.
 """
 
 
-def _sources(inventory: Inventory) -> dict[str, Path]:
-    root, pipeline = inventory.root, inventory.plan.compiled["pipeline"]
-    wanted = [layout.CONFIG, layout.pipeline_file(pipeline)]
-    for part in ("workflow", f"{layout.RULES}/{pipeline}", "envs"):
+def workflow_files(root: Path, plan: Plan) -> dict[str, Path]:
+    """What ran, by its path in the crate: workflow, rules, pipeline, its tools and what says how to set them up.
+
+    Tests of tools stay here, and so do images of containers: they are large, and the records tell which they were.
+    """
+    pipeline = plan.compiled["pipeline"]
+    wanted = [layout.CONFIG, layout.pipeline_file(pipeline), LOCK]
+    for part in ("workflow", f"{layout.RULES}/{pipeline}"):
         wanted += [path.relative_to(root).as_posix() for path in _plain_files(root / part)]
     found = {name: root / name for name in wanted if (root / name).is_file()}
-    tools = layout.tool_roots(root)
-    for step in inventory.plan.steps.values():
-        for tool_root in tools:
-            folder = tool_root / step["tool"]
-            if (folder / "tool.yaml").is_file():
-                files = [folder / "tool.yaml", *sorted(folder.glob("*.py"))]
-                found |= {f"tools/{step['tool']}/{path.name}": path for path in files}
-                break
+    for step in plan.steps.values():
+        told = step.get("environment", {})
+        found |= environment_files(root, told.get("conda"), told.get("apptainer_def"))
+        folders = (tool_root / step["tool"] for tool_root in layout.tool_roots(root))
+        folder = next((folder for folder in folders if (folder / "tool.yaml").is_file()), None)
+        for path in _plain_files(folder) if folder else ():
+            name = path.relative_to(folder or path)
+            if name.parts[0] != "cases":
+                found[f"tools/{step['tool']}/{name.as_posix()}"] = path
     return found
 
 
 def _plain_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    """All files below a folder but hidden ones and what Python has compiled."""
+    found = ((path, path.relative_to(folder).parts) for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path, parts in found if not any(p == "__pycache__" or p.startswith(".") for p in parts))
 
 
 def _renamed(row: Row, inventory: Inventory) -> dict[str, str]:

@@ -29,6 +29,8 @@ def mapper(text: str, tmp_path: Path) -> Mapper:
     [
         (("snakescope.organism", "yeast", ""), "organism", "yeast"),
         (("snakescope.voxel_size_um", "0.30,0.1,0.1", ""), "voxel_size_um", "0.3,0.1,0.1"),
+        (("snakescope.voxel_size_um", "300,104,104", "nm"), "voxel_size_um", "0.3,0.104,0.104"),
+        (("snakescope.voxel_size_um", ",0.1,0.1", "µm"), "voxel_size_um", ",0.1,0.1"),
         (("snakescope.voxel_size_x", "104", "nm"), "voxel_size_um", ",,0.104"),
         (("snakescope.time_step_s", "500", "ms"), "time_step_s", "0.5"),
         (("snakescope.axes", "zyx", ""), "axes", "zyx"),
@@ -81,7 +83,9 @@ def test_an_earlier_rule_fills_a_column_before_a_later_one() -> None:
 @pytest.mark.parametrize(
     ("avu", "message"),
     [
-        (("snakescope.voxel_size_um", "tiny", ""), "expected three numbers"),
+        (("snakescope.voxel_size_um", "tiny", ""), "expected a number"),
+        (("snakescope.voxel_size_um", "0.3,0.1", ""), "expected three numbers"),
+        (("snakescope.voxel_size_um", "3,1,1", "px"), "found the unit 'px'"),
         (("snakescope.voxel_size_x", "0", "um"), "expected a number above 0"),
         (("snakescope.voxel_size_x", "1", "furlong"), "found the unit 'furlong'"),
         (("snakescope.voxel_size_x", "one", "um"), "expected a number"),
