@@ -49,7 +49,8 @@ class RunResult:
     elsewhere
         How many done jobs ran in another environment, by environment.
     gone
-        Results that are not there any more though their jobs are done.
+        Results that are not there any more though their jobs are done; nothing on a cluster, where only `status` looks
+        for each of very many files.
     by_step
         Jobs that this run set out to do, by step; nothing on a cluster.
     """

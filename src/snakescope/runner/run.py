@@ -106,7 +106,7 @@ def run(
         if planned:
             made, state = run_on_cluster(study, tasks, site, wanted, lock)
             result = _cluster_result(study, made, state, compiled, time.monotonic() - started)
-            return replace(result, environment=said(tools), elsewhere=made_elsewhere(tools), gone=results_gone(tools))
+            return replace(result, environment=said(tools), elsewhere=made_elsewhere(tools))
         if retry_failed:
             rows = rows_to_run(rows, rows_of_failures(tasks, study.root))
             if not rows.rows:
