@@ -9,8 +9,9 @@ from typing import Any
 from snakescope import api
 from snakescope.cli.words import add_json, add_sdm, add_study, case_text, command_of, count, print_json
 
-_ABOUT = """Tools are programs that pipelines call by what tools/NAME/tool.yaml says of them. `new` starts one that works,
-`test` runs its cases, `show` says how it reads, `run` tries it on an image, and `snakescope lint` tells every mistake."""
+_ABOUT = """Tools are programs that pipelines call by what tools/NAME/tool.yaml says of them. `new` starts one that
+works, `test` runs its cases, `show` says how it reads, `run` tries it on an image, and `snakescope lint` tells every
+mistake."""
 
 
 def add_commands(commands: Any) -> None:
