@@ -7,7 +7,7 @@
 #   job_shared   PORT KEY... PATH...            inputs that many jobs share, a key each: hashed once for the study
 #   job_upstream PORT OUTPUT PATH...            inputs made by a step: digests come from that step's records
 #   job_row      NAME VALUE                     a parameter that the row brought along
-#   job_output   PORT PATH                      an output; the tool writes to "$out_PORT"
+#   job_output   PORT PATH [folder]             an output, a file unless told; the tool writes to "$out_PORT"
 #   job_home                                   an empty home folder for the tool; after the outputs
 #   job_model    VARIABLE PATH SHA256          a file that the tool needs, told in a variable
 #   job_macro    STYLE FILE MINUTES            an ImageJ macro ($job_macro), its time ($job_limit) and how it is told things:
@@ -268,7 +268,7 @@ _host() { # -> _h: name of this machine
 
 job_begin() {
     job_step=$1 job_unit=$2 job_record=$3 job_log=$4 job_facts=$5
-    job_inputs='' job_outputs='' job_rows='' job_argv='' job_stage='' job_dir='' job_ports='' job_cpu0=''
+    job_inputs='' job_outputs='' job_rows='' job_argv='' job_stage='' job_dir='' job_ports='' job_folders='' job_cpu0=''
     job_macro='' job_limit='' job_style='' job_told='' job_shown='' job_between=''
     job_files='' job_unhashed='' job_measure=yes job_kind='' job_name='' job_digest='-' job_version=''
     job_failed=${job_log%.*}.failed.json
@@ -482,6 +482,7 @@ job_output() {
         _claim
     fi
     job_ports="$job_ports $1:${2##*/}"
+    [ "${3-}" != folder ] || job_folders="$job_folders $1 "
     eval "out_$1=\$job_stage/\${2##*/}"
 }
 
@@ -606,6 +607,12 @@ _finish() { # the tool ended well: check, move and measure its outputs, then wri
         _path=$job_stage/${_pair#*:}
         if [ ! -e "$_path" ]; then
             _silent "${_pair#*:} (output ${_pair%%:*})"
+            exit 1
+        fi
+        case $job_folders in *" ${_pair%%:*} "*) _kind=folder ;; *) _kind=file ;; esac
+        if [ -d "$_path" ]; then _x=folder; else _x=file; fi
+        if [ "$_x" != $_kind ]; then
+            echo "error: the program wrote a $_x in place of the $_kind ${_pair#*:} (output ${_pair%%:*})" >>"$job_log"
             exit 1
         fi
         set -- "$@" "$_path"

@@ -47,7 +47,7 @@ rule deconvolve:
         job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_upstream image image {input.image:q}
         job_shared psf {params.psf_key:q} {params.psf:q}
-        job_output image {output.image:q}
+        job_output image {output.image:q} folder
         job_run python -m snakescope.program deconvolve \\
         --image {input.image:q} {params.image_facts:q} \\
         --psf {params.psf:q} \\

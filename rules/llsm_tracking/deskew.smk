@@ -40,7 +40,7 @@ rule deskew:
         job_begin deskew {wildcards.sample:q} {output.record:q} {log:q} rules/llsm_tracking/deskew.json
         job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_source image {params.image_known:q} -- {params.image:q}
-        job_output image {output.image:q}
+        job_output image {output.image:q} folder
         job_run python -m snakescope.program deskew \\
         --image {params.image:q} {params.image_facts:q} \\
         --angle-deg={params.angle_deg:q} \\

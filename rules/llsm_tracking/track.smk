@@ -46,7 +46,7 @@ rule track:
         job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_samples {params.samples:q}
         job_upstream points points {input.points:q}
-        job_output tracks {output.tracks:q}
+        job_output tracks {output.tracks:q} folder
         job_output table {output.table:q}
         job_output trackmate {output.trackmate:q}
         job_run python -m snakescope.program track \\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import yaml
 
 from deployment.apptainer import missing
 from integration_helpers import snakescope
+from snakescope.pipeline import PipelineSpec
 from snakescope.runner.cases import run_case
+from snakescope.tool.base import parse
 from snakescope.tool.library import read_tool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,6 +185,40 @@ def test_a_mistake_in_a_check_fails_its_case_and_says_where(tmp_path: Path) -> N
         "tools/lines/cases/two.yaml: three() ended with TypeError: three() got an unexpected keyword" in tested.stdout
     )
     assert tested.stdout.endswith("0 passed, 2 failed\n")
+
+
+def test_the_tool_case_and_pipeline_of_the_documentation_are_sound(tmp_path: Path) -> None:
+    """With a stand-in for the program, which labels by scipy."""
+    page = (ROOT / "docs/tools-of-your-own.md").read_text(encoding="utf-8")
+    descriptor, case, pipeline = (
+        next(block for block in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if begin in block)
+        for begin in ("id: threshold", "generator:", "name: objects")
+    )
+    functions = re.search(r"^```python\nimport(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert functions
+    folder = tmp_path / "tools/threshold"
+    (folder / "cases").mkdir(parents=True)
+    (folder / "tool.yaml").write_text(
+        descriptor.replace("[thr, -i", "[python3, thr.py, -i").replace("[thr, ", "[echo, ")
+    )
+    (folder / "cases/squares.yaml").write_text(case)
+    (folder / "cases/generators.py").write_text(f"import{functions[1]}")
+    (tmp_path / "thr.py").write_text(THR)
+    tested = snakescope("tool", "test", "threshold", cwd=tmp_path)
+    assert (tested.stdout[-19:], tested.stderr) == ("1 passed, 0 failed\n", "")
+    spec = parse(PipelineSpec, yaml.safe_load(pipeline), "docs")
+    assert list(spec.steps) == ["threshold", "again", "overview"]
+
+
+THR = """\
+import os, sys
+import numpy as np, tifffile
+from scipy.ndimage import label
+told = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+labels, count = label(tifffile.imread(told["-i"]) >= int(told["-t"]))
+tifffile.imwrite(told["-o"], labels.astype(np.uint16))
+os.mkdir(told["--parts"])
+"""
 
 
 def test_a_number_that_is_off_fails_the_case(tmp_path: Path) -> None:

@@ -83,6 +83,17 @@ def failure(folder: Path, tool: Tool) -> str:
     return str(error.value)
 
 
+def test_elastix_is_not_given_a_plane_and_a_stack(tmp_path: Path) -> None:
+    if shutil.which("elastix") is None:
+        missing("elastix is not here (on Debian: apt-get install elastix)")
+    stack = np.random.default_rng(0).integers(0, 1000, (4, 32, 32)).astype(np.uint16)
+    for name, image in (("stack", stack), ("plane", stack[0])):
+        tifffile.imwrite(tmp_path / f"{name}.tif", image, photometric="minisblack")
+    inputs = {"fixed": [tmp_path / "stack.tif"], "image": [tmp_path / "plane.tif"]}
+    with pytest.raises(ToolFailedError, match="one image is a plane and the other a stack; they need as many axes"):
+        run_tool(TOOLS["elastix"], inputs, tmp_path / "out")
+
+
 # ---------------------------------------------------------------------------- ImageJ's silent failures
 
 

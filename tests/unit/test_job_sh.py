@@ -453,7 +453,7 @@ FILES = {
 def test_the_digest_of_a_folder_is_that_of_its_sorted_list(shell: Shell, tmp_path: Path) -> None:
     tree(tmp_path / "in.zarr", {**FILES, ".snakemake_timestamp": b"not part of it"})
     copy = 'job_run cp -r in.zarr "$out_out"'
-    shell.run(tmp_path, "job_source image - -- in.zarr", f"job_output out {OUT}/out.zarr", copy)
+    shell.run(tmp_path, "job_source image - -- in.zarr", f"job_output out {OUT}/out.zarr folder", copy)
     record = done(tmp_path)
     lines = sorted((name.encode(), data) for name, data in FILES.items())
     listing = b"".join(hashlib.sha256(data).hexdigest().encode() + b"  " + name + b"\n" for name, data in lines)
@@ -475,7 +475,7 @@ def check_listing(item: FileFacts, folder: Path) -> None:
 def test_the_list_of_a_folder_is_kept_in_the_record_that_took_its_digest(shell: Shell, tmp_path: Path) -> None:
     names = ["zarr.json", "0/c/0/0/0", "0/c/1/0/0", "0/zarr.json", "a  b/{x} [y @(1)", "~,;$x|&-"]
     tree(tmp_path / "in.zarr", {name: name.encode() for name in names})
-    calls = ["job_source image - -- in.zarr", "job_shared psf key in.zarr", f"job_output out {OUT}/out.zarr"]
+    calls = ["job_source image - -- in.zarr", "job_shared psf key in.zarr", f"job_output out {OUT}/out.zarr folder"]
     shell.run(tmp_path, *calls, 'job_run cp -r in.zarr "$out_out"')
     record = done(tmp_path)
     for item in (*record.inputs, *record.outputs):
@@ -536,7 +536,9 @@ def test_a_folder_whose_digest_was_not_taken_has_no_list(shell: Shell, tmp_path:
 
 def test_a_job_does_not_copy_the_lists_of_the_folders_it_reads(shell: Shell, tmp_path: Path) -> None:
     tree(tmp_path / "in.zarr", {"a/b": b"12", "c": b"3"})
-    outputs = [f"job_output out {OUT}/out.zarr\njob_output more {OUT}/more.zarr\njob_output two {OUT}/two.txt"]
+    outputs = [
+        f"job_output out {OUT}/out.zarr folder\njob_output more {OUT}/more.zarr folder\njob_output two {OUT}/two.txt"
+    ]
     program = 'cp -r in.zarr "$1"; cp -r in.zarr "$2"; echo x >"$3"'
     shell.run(tmp_path, *outputs, f'job_run sh -c {q(program)} sh "$out_out" "$out_more" "$out_two"')
     assert all(item.listing for item in done(tmp_path).outputs[:2])
@@ -799,7 +801,9 @@ def test_an_older_benchmark_is_gone_when_the_job_is_done_and_stays_when_it_fails
 def test_an_older_output_is_replaced_whole(shell: Shell, tmp_path: Path) -> None:
     tree(tmp_path / OUT / "out.zarr", {"old/chunk": b"1"})
     shell.run(
-        tmp_path, f"job_output out {OUT}/out.zarr", 'job_run sh -c \'mkdir "$1"; echo 1 >"$1/new"\' sh "$out_out"'
+        tmp_path,
+        f"job_output out {OUT}/out.zarr folder",
+        'job_run sh -c \'mkdir "$1"; echo 1 >"$1/new"\' sh "$out_out"',
     )
     assert [path.name for path in (tmp_path / OUT / "out.zarr").iterdir()] == ["new"]
 
@@ -894,7 +898,7 @@ def slow_writer(shell: Shell, folder: Path, word: str) -> subprocess.Popen[bytes
     """Start a job that writes a folder of 40 files and a file, all with the same word in them."""
     files = " ".join(f"{i:03}" for i in range(40))
     program = f'mkdir "$1"; for n in {files}; do echo $2 >"$1/$n"; done; sleep 0.5; echo $2 >"$3"'
-    calls = [f"job_output out {OUT}/out.zarr", f"job_output two {OUT}/two.txt"]
+    calls = [f"job_output out {OUT}/out.zarr folder", f"job_output two {OUT}/two.txt"]
     return shell.start(folder, *calls, f'job_run sh -c {q(program)} sh "$out_out" {word} "$out_two"')
 
 
@@ -993,7 +997,7 @@ def store(path: Path) -> None:
 
 
 def recorded(shell: Shell, folder: Path, source: Path) -> Any:
-    shell.run(folder, f"job_output out {OUT}/out.ome.zarr", f'job_run cp -r {source} "$out_out"')
+    shell.run(folder, f"job_output out {OUT}/out.ome.zarr folder", f'job_run cp -r {source} "$out_out"')
     (output,) = done(folder).outputs
     assert output.sha256 == digest(source)
     return output
@@ -1089,3 +1093,23 @@ def test_bash_leaves_a_job_to_dash_but_for_the_functions_of_a_cluster(tmp_path: 
     assert "not found" in shared[1]
     assert (tmp_path / "alone" / LOG).read_text().splitlines() == ["bash", "module avail"]
     assert read_record(tmp_path / "shared" / RECORD).started_at.endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("flag", "program", "told"),
+    [
+        ("", 'mkdir "$1"', "error: the program wrote a folder in place of the file x.tif (output out)"),
+        ("folder", 'echo >"$1"', "error: the program wrote a file in place of the folder x.tif (output out)"),
+        ("", 'echo >"$1"', None),
+        ("folder", 'mkdir "$1"', None),
+    ],
+)
+def test_a_folder_in_place_of_a_file_fails(
+    shell: Shell, tmp_path: Path, flag: str, program: str, told: str | None
+) -> None:
+    run = f'job_run sh -c {q(program)} sh "$out_out"'
+    shell.run(tmp_path, f"job_output out {OUT}/x.tif {flag}", run, ok=told is None)
+    assert (tmp_path / RECORD).exists() is (told is None)
+    if told:
+        assert (tmp_path / LOG).read_text().splitlines() == [told]
+        assert not (tmp_path / OUT / "x.tif").exists()

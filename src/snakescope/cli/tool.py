@@ -9,6 +9,10 @@ from typing import Any
 from snakescope import api
 from snakescope.cli.words import add_json, add_sdm, add_study, case_text, command_of, count, print_json
 
+_ABOUT = """Tools are programs that pipelines call by what tools/NAME/tool.yaml says of them. `new` starts one that
+works, `test` runs its cases, `show` says how it reads, `run` tries it on an image, and `snakescope lint` tells every
+mistake."""
+
 
 def add_commands(commands: Any) -> None:
     """Declare them."""
@@ -16,7 +20,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _add_tool(commands: Any) -> None:
-    tool = commands.add_parser("tool", help="list, show, test, make and run tools", description="Wrapped tools.")
+    tool = commands.add_parser("tool", help="list, show, test, make and run tools", description=_ABOUT)
     actions = tool.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = command_of(actions, "list", _tool_list, "list the tools there are", "snakescope tool list")
     add_study(listing)
@@ -122,7 +126,7 @@ def _tool_lock(arguments: argparse.Namespace) -> int:
 def _tool_new(arguments: argparse.Namespace) -> int:
     for path in api.tool_new(arguments.name, macro=arguments.macro, study=arguments.study):
         print(f"wrote {path}")
-    print(f"Next: edit them, then run: snakescope tool test {arguments.name}")
+    print(f"Next: edit them, then run: snakescope lint && snakescope tool test {arguments.name}")
     return 0
 
 

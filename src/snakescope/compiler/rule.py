@@ -88,7 +88,9 @@ def build_rule(pipeline: Pipeline, step: Step, places: Places) -> Rule:
         inputs["program"] = program  # editing it makes the step run again
     command = _Command(step)
     facts = places.facts or layout.step_facts_file(pipeline.spec.name, step.name)
-    calls = [*_opening(step, places.job_sh, facts), *(f"job_output {port} {{output.{port}:q}}" for port in ports)]
+    folders = {port: " folder" if spec.is_directory else "" for port, spec in ports.items()}
+    calls = [*_opening(step, places.job_sh, facts)]
+    calls += [f"job_output {port} {{output.{port}:q}}{folder}" for port, folder in folders.items()]
     calls += [*_surroundings(step), *command.macro]
     calls.append("job_run " + " ".join(command.words))
     params = {**_param_values(step), **_source_params(step), **command.params}

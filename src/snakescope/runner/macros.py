@@ -123,6 +123,8 @@ def _parameter(where: str, match: re.Match[str], text: str) -> Iterator[Told]:
         "type": _type(where, kind, attributes),
         "help": f"{label[:1].upper()}{label[1:].rstrip(':. ')}.",
     }
+    if param["type"] in _NUMBERS and (unit := unit_in(name)):
+        param["unit"] = unit
     if param["type"] == "choice":
         param["choices"] = _choices(attributes["choices"])
         param["default"] = param["choices"][0] if param["choices"] else None  # as Fiji has it

@@ -16,6 +16,7 @@ from snakescope.runner.folder import Study, compile_study
 from snakescope.runner.gone import gone_text, results_gone
 from snakescope.runner.outcome import Failure, RunResult
 from snakescope.tool.library import Tool
+from snakescope.tool.spec import ToolSpec
 from snakescope.workflow import Plan
 
 SHOWN = 20
@@ -172,7 +173,11 @@ def tool_text(tool: Tool) -> str:
     for name, port in spec.inputs.items():
         notes = [port.type, *([port.axes] if port.axes else []), *(["many"] if port.many else [])]
         notes += ["optional"] if port.optional else []
+        wanted = [f"as {' or '.join(port.formats)}"] if port.formats else []
+        wanted += [f"of {' or '.join(port.dtype)}"] if port.dtype else []
+        wanted += [f"with {' and '.join(port.requires).replace('_', ' ')}"] if port.requires else []
         lines.append(f"  {name:<18} {', '.join(notes):<26} {port.description}")
+        lines += [f"  {'':<45} ({', '.join(wanted)})"] if wanted else []
     lines.append("outputs")
     lines += [
         f"  {name:<18} {f'{port.type}, {port.format}':<26} {port.description}" for name, port in spec.outputs.items()
@@ -181,7 +186,20 @@ def tool_text(tool: Tool) -> str:
     for name, param in spec.params.items():
         default = "required" if param.required else f"= {'not set' if param.default is None else param.default}"
         unit = f" {param.unit}" if param.unit and param.unit != "1" else ""
-        lines.append(f"  {name:<18} {f'{default}{unit}':<26} {param.help}")
-    lines += ["", f"licence {spec.license}; cases: {', '.join(path.stem for path in tool.cases) or 'none'}"]
+        allowed = f" One of: {', '.join(param.choices)}." if param.choices else ""
+        allowed += f" {param.range_text.capitalize()}{unit}." if param.range_text else ""
+        allowed += f" Only if {param.when}." if param.when is not None else ""
+        lines.append(f"  {name:<18} {f'{default}{unit}':<26} {param.help}{allowed}")
+    lines += ["", f"runs {', '.join(spec.programs) or (spec.command or ['?'])[0]}{_where(spec)}"]
+    lines += [f"licence {spec.license}; cases: {', '.join(path.stem for path in tool.cases) or 'none'}"]
     lines += [f"cite https://doi.org/{doi}" for doi in spec.citations]
     return "\n".join(lines)
+
+
+def _where(spec: ToolSpec) -> str:
+    """Where a tool may run beside this machine, and what it needs there."""
+    has = spec.environment
+    ways = [f"--sdm conda: {has.conda}"] if has.conda else []
+    ways += [f"--sdm apptainer: {has.container}"] if has.container else []
+    ways += [f"needs the model {path}" for path in spec.model_paths.values()]
+    return f" ({'; '.join(ways)})" if ways else ""

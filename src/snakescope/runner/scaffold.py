@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+from snakescope import layout
 from snakescope.errors import problem
 from snakescope.runner.macros import macro_texts
 from snakescope.tool.base import SAFE_NAME
 
 DESCRIPTOR = """\
+# yaml-language-server: $schema=../../config/tool.schema.json
 schema: 1
 id: {name}
 name: {title}
 version: 0.1.0
-tool: {{name: scikit-image, version: "0.25"}}
+tool: {{name: scipy, version: "1.17"}}
 description: Smooths an image with a Gaussian.
 license: BSD-3-Clause
 keywords: []
@@ -128,6 +132,7 @@ def peak(outputs: dict[str, Path], inputs: dict[str, Path]) -> float:
 '''
 
 CASE = """\
+# yaml-language-server: $schema=../../../config/case.schema.json
 description: Smoothing keeps the total and lowers the peak as a Gaussian does.
 generator: {{name: point, args: {{size: 65}}}}
 params: {{sigma_um: 0.4}}
@@ -168,9 +173,20 @@ def new_tool(name: str, study: Path = Path(), *, macro: Path | None = None) -> l
         (folder / "cases").mkdir(parents=True)
         for path, text in texts.items():
             (folder / path).write_text(text, encoding="utf-8")
+        schemas = [*_bring_schemas(study)]
     except OSError as error:
         raise problem(folder, f"cannot be written ({error.strerror})") from error
-    return [folder / path for path in texts]
+    return [*(folder / path for path in texts), *schemas]
+
+
+def _bring_schemas(study: Path) -> Iterator[Path]:
+    """Write what the keys of descriptors, cases and pipelines mean, for editors; yields the files that are new."""
+    for name in ("tool", "case", "pipeline"):
+        source, target = (root / f"config/{name}.schema.json" for root in (layout.assets(), study))
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, target)
+            yield target
 
 
 def _python_texts(name: str) -> dict[str, str]:

@@ -196,6 +196,12 @@ class Param(Model):
         """Whether a job may go without a value: none is needed, or it is passed under a condition only."""
         return self.when is not None or (self.default is None and not self.required)
 
+    @property
+    def range_text(self) -> str:
+        """Its bounds in words; empty where there are none."""
+        words = {"min": "at least", "max": "at most", "above": "above", "below": "below"}
+        return " and ".join(f"{words[name]} {bound:g}" for name, bound in self._bounds())
+
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
         faults = [*self._misplaced(), *self._empty_range()]
@@ -271,16 +277,15 @@ class Param(Model):
 
     def _reject_range(self, value: float, unit: str) -> str | None:
         bounds = (
-            (self.min, value >= (self.min or 0), "at least"),
-            (self.max, value <= (self.max or 0), "at most"),
-            (self.above, value > (self.above or 0), "above"),
-            (self.below, value < (self.below or 0), "below"),
+            (self.min, value >= (self.min or 0)),
+            (self.max, value <= (self.max or 0)),
+            (self.above, value > (self.above or 0)),
+            (self.below, value < (self.below or 0)),
         )
-        if all(fits for bound, fits, _ in bounds if bound is not None):
+        if all(fits for bound, fits in bounds if bound is not None):
             return None
-        range_text = " and ".join(f"{word} {bound:g}" for bound, _, word in bounds if bound is not None)
         wanted = "a whole number" if self.type == "integer" else "a number"
-        return f"found {value!r}; expected {wanted} {range_text}{unit}"
+        return f"found {value!r}; expected {wanted} {self.range_text}{unit}"
 
 
 def _is_finite(value: float) -> bool:

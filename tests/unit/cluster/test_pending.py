@@ -219,7 +219,7 @@ def test_a_record_that_job_sh_wrote_is_read(tmp_path: Path) -> None:
     job_begin shear r000 records/r000/shear.json logs/r000/shear.log rules/test/shear.json
     job_source image - -- raw/r000.tif
     job_shared psf k config/p.tif
-    job_output image results/r000/shear/i.ome.zarr
+    job_output image results/r000/shear/i.ome.zarr folder
     job_run mkdir -p "$out_image/0"
     """
     subprocess.run(["sh", "-ec", script], cwd=tmp_path, check=True)

@@ -171,3 +171,8 @@ def test_a_tool_is_told_with_its_ports_units_and_defaults() -> None:
     assert [line.split()[:3] for line in lines if line.startswith("  psf_z_um")] == [["psf_z_um", "=", "not"]]
     assert [line.split()[:3] for line in lines if line.startswith("  iterations")] == [["iterations", "=", "10"]]
     assert lines[-1].startswith("cite https://doi.org/10.")
+    text = tool_text(read_tool(layout.assets() / "tools/elastix"))
+    assert "One of: translation, rigid, affine, bspline." in text
+    assert "At least 1 and at most 10000 px. Only if kind == 'bspline'." in text
+    assert "(as ome-tiff or tiff, of uint8 or uint16 or int16 or float32)" in text
+    assert "runs sh, elastix (--sdm apptainer: envs/elastix.sif)" in text

@@ -14,12 +14,19 @@ from snakescope.tool.library import read_tool
 
 def test_a_new_tool_is_sound_and_gives_the_numbers_of_its_case(tmp_path: Path) -> None:
     written = new_tool("my_blur2", tmp_path)
-    assert sorted(path.relative_to(tmp_path / "tools/my_blur2").as_posix() for path in written) == [
-        "cases/generators.py",
-        "cases/works.yaml",
-        "my_blur2.py",
-        "tool.yaml",
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in written) == [
+        "config/case.schema.json",
+        "config/pipeline.schema.json",
+        "config/tool.schema.json",
+        "tools/my_blur2/cases/generators.py",
+        "tools/my_blur2/cases/works.yaml",
+        "tools/my_blur2/my_blur2.py",
+        "tools/my_blur2/tool.yaml",
     ]
+    for text in ("tool.yaml", "cases/works.yaml"):
+        path = tmp_path / "tools/my_blur2" / text
+        schema = path.read_text().splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+        assert (path.parent / schema).is_file()
     tool = read_tool(tmp_path / "tools/my_blur2")
     assert (tool.spec.id, tool.spec.name) == ("my_blur2", "My blur2")
     (case,) = tool.cases

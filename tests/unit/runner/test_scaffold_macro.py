@@ -141,3 +141,17 @@ def test_the_tool_is_sound_and_keeps_the_macro_as_it_is(tmp_path: Path) -> None:
     assert spec.params["method"].default == "Otsu"
     assert spec.rembi is not None
     assert "radius {radius}, sigma {sigma}" in spec.rembi.prose
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '#@ File input\n#@ File (style="save") output\n#@ Float radius_um\nopen(input); saveAs("tiff", output);\n',
+        'List.setList(getArgument());\nr = List.getValue("radius_um");\nopen(List.get("input"));\n'
+        'saveAs("tiff", List.get("output"));\n',
+    ],
+)
+def test_a_number_whose_name_says_its_unit_has_it(tmp_path: Path, text: str) -> None:
+    (tmp_path / "m.ijm").write_text(text)
+    new_tool("m", tmp_path, macro=tmp_path / "m.ijm")
+    assert read_tool(tmp_path / "tools/m").spec.params["radius_um"].unit == "um"

@@ -53,7 +53,7 @@ rule blur:
         job_source image {params.image_known:q} -- {params.image:q}
         job_shared psf {params.psf_key:q} {params.psf:q}
         job_row sigma_um {params.sigma_um:q}
-        job_output image {output.image:q}
+        job_output image {output.image:q} folder
         job_run python {input.program:q} \\
         --image {params.image:q} {params.image_facts:q} \\
         --psf {params.psf:q} \\

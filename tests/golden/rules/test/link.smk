@@ -38,7 +38,7 @@ rule link:
         job_environment {threads} {resources.tmpdir:q} {params.environment:q}
         job_samples {params.samples:q}
         job_upstream points points {input.points:q}
-        job_output tracks {output.tracks:q}
+        job_output tracks {output.tracks:q} folder
         job_home
         job_model NET 'models/my {{net}}.pt' aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
         job_version link '--version {{x}}'
