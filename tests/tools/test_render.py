@@ -126,7 +126,8 @@ def test_panels_never_overlap_and_stay_on_the_page(shape: tuple[int, int, int], 
 def test_many_tracks_leave_most_of_the_image_to_be_seen(tmp_path: Path) -> None:
     place = np.stack(np.meshgrid([0.0], np.linspace(0.5, 31, 30), np.linspace(0.5, 47, 50)), axis=-1).reshape(-1, 3)
     frame = np.zeros(len(place), np.int64)
-    lines = render_scene.TrackLines(place, place + [0, 0.2, 0], frame, frame + 1, np.arange(len(place)), len(place))
+    moved = place + np.array([0, 0.2, 0])
+    lines = render_scene.TrackLines(place, moved, frame, frame + 1, np.arange(len(place)), len(place))
     draw_overlay(tmp_path / "o.png", scene((20, 320, 480), frames=2), lines, Look("many", (0, 100), (0, 1), "time"))
     pixels = np.asarray(Image.open(tmp_path / "o.png").convert("RGB")).astype(int)
     coloured = np.ptp(pixels, axis=-1) > 60
