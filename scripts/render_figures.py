@@ -289,7 +289,7 @@ def _image(
 
 
 def _tracks(axes: Axes, lines: TrackLines, colors: Floats, vertical: int) -> None:
-    """Draw line pieces with a thin dark rim, then a dot where each track ends."""
+    """Draw line pieces with a thin dark rim, then a dot where each track ends; small where there are many."""
     pieces = np.stack([lines.start_um[:, [2, vertical]], lines.end_um[:, [2, vertical]]], axis=1)
     there = ~np.any(np.isnan(pieces), axis=(1, 2))
     if not there.any():
@@ -303,9 +303,10 @@ def _tracks(axes: Axes, lines: TrackLines, colors: Floats, vertical: int) -> Non
     order = np.lexsort((lines.end_frame, lines.track))
     last = order[np.append(lines.track[order][1:] != lines.track[order][:-1], True)]
     last = last[there[last]]
+    small = float(np.interp(len(last), [100, 1000], [0, 1]))
     axes.scatter(
-        pieces[last, 1, 0], pieces[last, 1, 1], s=(3.2 * thick) ** 2, c=colors[last],
-        edgecolors="black", linewidths=0.6, zorder=3,
+        pieces[last, 1, 0], pieces[last, 1, 1], s=((3.2 - 1.8 * small) * thick) ** 2, c=colors[last],
+        edgecolors="black", linewidths=0.6 * (1 - small), zorder=3,
     )  # fmt: skip
 
 

@@ -112,7 +112,7 @@ _NAMED = 10
 
 def _check_groups(over: tuple[str, ...], pipeline: Pipeline, sheet: Sheet) -> Iterable[Problem]:
     try:
-        sheet.groups(over, unique_t=True)
+        return [found for rows in sheet.groups(over, unique_t=True).values() for found in _repeated(rows, sheet)]
     except InputError as error:
         steps = ", ".join(name for name, step in pipeline.steps.items() if step.over == over)
         fix = f"Over {', '.join(over)} run: {steps}."
@@ -124,7 +124,16 @@ def _check_groups(over: tuple[str, ...], pipeline: Pipeline, sheet: Sheet) -> It
             Problem(item.where, item.message, item.fix or fix + "".join(more[k] for k in more if k in item.message))
             for item in error.problems
         ]
-    return ()
+
+
+def _repeated(rows: Iterable[Row], sheet: Sheet) -> Iterator[Problem]:
+    """Images that stand in a group twice, and would be counted twice."""
+    images: dict[tuple[str, int | None], Row] = {}
+    for row in rows:
+        same = images.setdefault((row.path, row.scene), row)
+        if same is not row:
+            found = f"rows {same.id!r} and {row.id!r} of one group are the same image, {row.path!r}"
+            yield Problem(f"{sheet.where(row)}: path", found, "Take one of them out, or give it its own image's path.")
 
 
 def _check_params(step: Step, sheet: Sheet) -> Iterator[Problem]:

@@ -100,7 +100,7 @@ def test_rows_and_series_are_chosen_by_name(tiny_study: Make) -> None:
 def test_a_dry_run_counts_and_makes_nothing(tiny_study: Make) -> None:
     study = tiny_study(2)
     done = study.snakescope("run", "--dry-run")
-    assert (done.returncode, done.stdout) == (0, "5 jobs to run\n")
+    assert (done.returncode, done.stdout.split(":")[0]) == (0, "5 jobs to run")
     assert not (study.root / "results").exists()
 
 

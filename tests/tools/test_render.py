@@ -12,7 +12,7 @@ from PIL import Image
 
 import render
 import render_scene
-from render_figures import MARGIN_IN, PAGE_IN, TALLEST_IN, montage_grid
+from render_figures import MARGIN_IN, PAGE_IN, TALLEST_IN, Look, draw_overlay, montage_grid
 from render_movie import MOST_PIXELS, movie_size
 from snakescope.errors import InputError
 from snakescope.synthetic import generate_llsm
@@ -121,6 +121,17 @@ def test_panels_never_overlap_and_stay_on_the_page(shape: tuple[int, int, int], 
             assert a == b or apart
     if shape == (64, 512, 512) and count <= 8:
         assert grid.page[1] <= TALLEST_IN + 0.5
+
+
+def test_many_tracks_leave_most_of_the_image_to_be_seen(tmp_path: Path) -> None:
+    place = np.stack(np.meshgrid([0.0], np.linspace(0.5, 31, 30), np.linspace(0.5, 47, 50)), axis=-1).reshape(-1, 3)
+    frame = np.zeros(len(place), np.int64)
+    moved = place + np.array([0, 0.2, 0])
+    lines = render_scene.TrackLines(place, moved, frame, frame + 1, np.arange(len(place)), len(place))
+    draw_overlay(tmp_path / "o.png", scene((20, 320, 480), frames=2), lines, Look("many", (0, 100), (0, 1), "time"))
+    pixels = np.asarray(Image.open(tmp_path / "o.png").convert("RGB")).astype(int)
+    coloured = np.ptp(pixels, axis=-1) > 60
+    assert 0.01 < coloured.mean() < 0.06
 
 
 def test_montage_of_eight_wide_panels_has_four_columns() -> None:

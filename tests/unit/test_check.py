@@ -174,10 +174,10 @@ def test_a_cell_that_sets_a_parameter_is_checked_as_its_value(
 
 def test_two_rows_of_a_group_with_the_same_time_point_are_told_with_what_to_do(tmp_path: Path) -> None:
     rows = [
-        {"id": "s1", "t": "0"},
-        {"id": "s2", "t": "1"},
-        {"id": "s3", "t": "1"},
-        {"id": "s4", "t": "1", "series": "two"},
+        {"id": "s1", "t": "0", "scene": "0"},
+        {"id": "s2", "t": "1", "scene": "1"},
+        {"id": "s3", "t": "1", "scene": "2"},
+        {"id": "s4", "t": "1", "scene": "0", "series": "two"},
     ]
     assert found(tmp_path, *rows, over="series") == [
         "row s3: t: rows 's2' and 's3' are both time point 1.\n"
@@ -186,9 +186,17 @@ def test_two_rows_of_a_group_with_the_same_time_point_are_told_with_what_to_do(t
 
 
 def test_many_rows_of_a_group_with_the_same_time_points_are_one_problem(tmp_path: Path) -> None:
-    rows = [{"id": f"s{i}", "t": str(i // 2)} for i in range(6)]
+    rows = [{"id": f"s{i}", "t": str(i // 2), "scene": str(i)} for i in range(6)]
     (problem,) = found(tmp_path, *rows, over="series")
     assert problem.startswith("row s1: t: rows 's0' and 's1' are both time point 0; and 2 more rows of this group.\n")
+
+
+def test_one_image_twice_in_a_group_is_told_and_in_two_groups_is_not(tmp_path: Path) -> None:
+    rows = [{"id": "s1", "t": "0"}, {"id": "s2", "t": "1"}, {"id": "s3", "t": "0", "series": "two"}]
+    assert found(tmp_path, *rows, over="series") == [
+        "row s2: path: rows 's1' and 's2' of one group are the same image, 'raw/a.tif'.\n"
+        "    Take one of them out, or give it its own image's path."
+    ]
 
 
 def test_what_is_wrong_alike_in_many_rows_is_one_problem_with_their_lines(tmp_path: Path) -> None:

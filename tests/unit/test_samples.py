@@ -293,7 +293,7 @@ def test_sensitive_rows_are_known(tmp_path: Path) -> None:
 
 
 def grouped(tmp_path: Path, *rows: tuple[str, str, str]) -> Sheet:
-    return read_sheet(save(tmp_path, table(*[{"id": name, "series": series, "t": t} for name, series, t in rows])))
+    return read_sheet(save(tmp_path, table(*[{"id": i, "path": f"{i}.tif", "series": s, "t": t} for i, s, t in rows])))
 
 
 def test_groups_are_ordered_by_t(tmp_path: Path) -> None:

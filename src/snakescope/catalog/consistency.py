@@ -1,4 +1,4 @@
-"""What in a sheet will hinder the analysis: series whose files do not fit together, unknown voxel sizes."""
+"""What in a sheet will hinder the analysis: series whose files do not fit together, unknown voxel sizes and times."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def find_problems(sheet: Sheet, reading: Reading | None) -> list[Problem]:
             problems += _mixed(name, rows)
             problems += _repeated(name, rows)
             problems += _gaps(name, rows)
-    return problems + list(_unknown_voxel_sizes(sheet))
+    return [*problems, *_unknown_voxel_sizes(sheet), *unknown_time_steps(sheet)]
 
 
 def _plane_problems(reading: Reading) -> Iterator[Problem]:
@@ -128,6 +128,26 @@ def _unknown_voxel_sizes(sheet: Sheet) -> Iterator[Problem]:
             f"the voxel size of {len(unknown)} of {len(sheet.rows)} rows is not fully known, such as {_some(unknown)}",
             "Fill the cells (z,y,x in µm, for example 0.3,0.1,0.1); they are kept from then on." + films,
         )
+
+
+def unknown_time_steps(sheet: Sheet) -> Iterator[Problem]:
+    """Rows of films, in one file or in a series of files, of which the time between frames is not known."""
+    times: dict[str, set[int | None]] = defaultdict(set)
+    for row in sheet.rows:
+        times[row.cell("series")].add(row.t)
+    films = [row for row in sheet.rows if _frames(row) > 1 or len(times[row.cell("series")] - {None}) > 1]
+    unknown = [row.id for row in films if row.time_step_s is None]
+    if unknown:
+        yield Problem(
+            f"{sheet.where()}: time_step_s",
+            f"the time between frames is not known of {len(unknown)} of {len(films)} rows of films, "
+            f"such as {_some(unknown)}",
+            "Fill the cells (seconds, for example 2.5); without it times and speeds stay empty.",
+        )
+
+
+def _frames(row: Row) -> int:
+    return dict(zip(row.axes, row.shape, strict=True)).get("t", 1) if row.axes and row.shape else 1
 
 
 def _some(ids: Sequence[str]) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from snakescope import api
 from snakescope.cli.words import add_json, add_quiet, add_sdm, add_study, command_of, count, print_json, print_report
 from snakescope.errors import problem
+from snakescope.words import many
 
 
 def add_commands(commands: Any) -> None:
@@ -26,8 +28,9 @@ def _add_init(commands: Any) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> int:
-    for path in api.init(arguments.folder, pipeline=arguments.pipeline):
-        print(f"wrote {arguments.folder / path}")
+    folders = Counter(Path(path).parent for path in api.init(arguments.folder, pipeline=arguments.pipeline))
+    for folder, files in folders.items():
+        print(f"wrote {arguments.folder / folder}: {many(files, 'file')}")
     print(f"Next: cd {arguments.folder} && snakescope collect FOLDER_WITH_IMAGES")
     return 0
 

@@ -95,9 +95,11 @@ def status_text(found: StudyStatus) -> str:
     titles = ["step", "over", "done", "failed", *(["outdated"] if any(step.outdated for step in found.steps) else [])]
     counts = [(s.failed or "", s.outdated or "") for s in found.steps]
     table = [[s.step, s.over, f"{s.done}/{s.jobs}", *map(str, c)] for s, c in zip(found.steps, counts, strict=True)]
+    widths = [max(least, *(len(line[i]) for line in (titles, *table))) for i, least in enumerate((14, 10))]
     for cells in (titles, *table):
         step, over, done, *more = cells[: len(titles)]
-        lines.append(f"{step:<14} {over:<10} {done:>12}" + "".join(f" {count:>8}" for count in more))
+        line = f"{step:<{widths[0]}} {over:<{widths[1]}} {done:>12}" + "".join(f" {count:>8}" for count in more)
+        lines.append(line.rstrip())
     lines += _failure_lines(found.failures)
     if len(titles) > 4:
         lines += ["", "outdated: made with another tool, parameters or inputs than a run would take now"]

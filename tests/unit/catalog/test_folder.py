@@ -85,6 +85,15 @@ def test_planes_of_a_plain_tiff_without_a_voxel_size_may_be_times_and_that_is_sa
     assert "Planes of a plain TIFF are taken for z: where they are times, write tyx into axes." in str(problem)
 
 
+def test_films_without_a_time_step_are_told_and_stacks_are_not(study: Path, make_image: Make, collect: Collect) -> None:
+    for name, step in (("a_t0", None), ("a_t1", None), ("b_t0", 2.0), ("b_t1", 2.0), ("one_t0", None)):
+        make_image(study / "raw" / f"{name}.tif", axes="zyx", shape=[5, 32, 24], time_step_s=step)
+    make_image(study / "raw" / "film.tif", axes="tyx", shape=[5, 32, 24], voxel_size_um=[None, 0.1, 0.1])
+    (problem,) = collect(pattern="{series}_t{t}").problems
+    assert problem.message == "the time between frames is not known of 3 of 5 rows of films, such as a_t0, a_t1, film"
+    assert problem.fix == "Fill the cells (seconds, for example 2.5); without it times and speeds stay empty."
+
+
 def test_nothing_is_dropped_without_being_counted(study: Path, make_image: Make, collect: Collect) -> None:
     raw = study / "raw"
     make_image(raw / "good.tif")
@@ -324,8 +333,8 @@ def test_one_file_for_each_plane_is_reported_and_not_taken(study: Path, make_ima
 
 def test_files_of_a_series_that_do_not_fit_together_are_told(study: Path, make_image: Make, collect: Collect) -> None:
     for t in range(6):
-        make_image(study / "raw" / f"cell_t{t}.tif", shape=[9 if t == 5 else 10, 32, 24])
-    make_image(study / "raw" / "cell_t7.tif", voxel_size_um=[0.3, 0.2, 0.2], dtype="uint8")
+        make_image(study / "raw" / f"cell_t{t}.tif", shape=[9 if t == 5 else 10, 32, 24], time_step_s=1.0)
+    make_image(study / "raw" / "cell_t7.tif", voxel_size_um=[0.3, 0.2, 0.2], dtype="uint8", time_step_s=1.0)
     problems = [str(problem) for problem in collect(accept=True).problems]
     assert len(problems) == 4
     assert problems[0].startswith("series cell: cell_t5: shape is 9,32,24; expected 10,32,24 as in the other 6 files.")
@@ -337,16 +346,16 @@ def test_files_of_a_series_that_do_not_fit_together_are_told(study: Path, make_i
 def test_two_files_of_one_time_point_are_told(study: Path, make_image: Make, collect: Collect) -> None:
     for side in "ab":
         for t in range(2):
-            make_image(study / "raw" / f"cell_{side}_t{t}.tif")
+            make_image(study / "raw" / f"cell_{side}_t{t}.tif", time_step_s=1.0)
     (problem,) = collect(pattern="{series}_{side}_t{t}").problems
     assert str(problem).startswith("series cell: 2 time points have more than one file, first cell_a_t0, cell_b_t0.")
 
 
 def test_a_channel_that_lacks_time_points_is_told(study: Path, make_image: Make, collect: Collect) -> None:
     for t in range(4):
-        make_image(study / "raw" / f"cell_c0_t{t}.tif")
+        make_image(study / "raw" / f"cell_c0_t{t}.tif", time_step_s=1.0)
     for t in range(2):
-        make_image(study / "raw" / f"cell_c1_t{t}.tif")
+        make_image(study / "raw" / f"cell_c1_t{t}.tif", time_step_s=1.0)
     (problem,) = collect(accept=True).problems
     assert str(problem) == "series cell: channel 1 has no file at 2 of 4 time points, first t = 2."
 

@@ -53,7 +53,7 @@ def test_a_time_lapse_in_files_beside_a_store_and_a_damaged_file(tmp_path: Path,
     assert rows[3].voxel_size_um == (0.5, 0.2, 0.2)
     assert [row.bytes for row in rows[:3]] == [(tmp_path / row.path).stat().st_size for row in rows[:3]]
     assert [path for path, _ in report.unreadable] == ["cell_t003.ome.tif"]
-    assert report.problems == []
+    assert [problem.where.rpartition(": ")[2] for problem in report.problems] == ["time_step_s"]
 
 
 def test_the_shared_sets_are_described(shared_data: Path, sheet: Path) -> None:
