@@ -228,7 +228,7 @@ def test_what_was_made_on_the_host_counts_as_done_in_an_image_and_is_told(
     study.use_image(busybox_image)
     assert study.run("--sdm", "none").returncode == 0
     before = (study.root / "records/a/copy.json").stat().st_mtime_ns
-    told = "1 results that count as done were made elsewhere: 1 in a machine's own programs."
+    told = "1 result that counts as done was made elsewhere: 1 in a machine's own programs."
     for more in ([], ["--dry-run"]):
         done = study.run("--sdm", "apptainer", *more)
         assert done.returncode == 0, done.stderr

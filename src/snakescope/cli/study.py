@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -31,7 +32,8 @@ def _init(arguments: argparse.Namespace) -> int:
     folders = Counter(Path(path).parent for path in api.init(arguments.folder, pipeline=arguments.pipeline))
     for folder, files in folders.items():
         print(f"wrote {arguments.folder / folder}: {many(files, 'file')}")
-    print(f"Next: cd {arguments.folder} && snakescope collect FOLDER_WITH_IMAGES")
+    there = "" if arguments.folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(arguments.folder))} && "
+    print(f"Next: {there}snakescope collect FOLDER_WITH_IMAGES")
     return 0
 
 

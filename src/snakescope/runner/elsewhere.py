@@ -48,10 +48,10 @@ def elsewhere_text(found: Mapping[str, int]) -> str:
     named = [f"{count} in {name}" for name, count in list(found.items())[:_MOST_NAMED]]
     rest = len(found) - len(named)
     told = ", ".join(named) + (f", and {rest} more" if rest else "")
-    return (
-        f"{sum(found.values())} results that count as done were made elsewhere: {told}. "
-        "To make them anew, remove their records."
-    )
+    count = sum(found.values())
+    if count == 1:
+        return f"1 result that counts as done was made elsewhere: {told}. To make it anew, remove its record."
+    return f"{count} results that count as done were made elsewhere: {told}. To make them anew, remove their records."
 
 
 def _wanted(plan: Plan, step: str) -> dict[str, Any]:
