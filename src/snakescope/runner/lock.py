@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snakescope import layout
-from snakescope.errors import EnvironmentUnusableError, problem
+from snakescope.errors import MAKE_ROOM, EnvironmentUnusableError, problem
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _tell(root: Path, descriptor: int, text: str) -> None:
     try:
         os.pwrite(descriptor, text.encode(), 0)
     except OSError as error:
-        fix = "Make room, or ask for a larger quota; see `df`, `df -i` and `quota`. Nothing was started."
+        fix = f"{MAKE_ROOM} Nothing was started."
         raise EnvironmentUnusableError(f"{root.resolve()}: cannot be written ({error.strerror}).\n    {fix}") from error
 
 
