@@ -56,7 +56,7 @@ def explain(
         return Problem(f"{settings}: qos", message, "See: sacctmgr show qos")
     if "feature" in text:
         message = f"no node has what the constraint asks for ({option(needs, '--constraint')})"
-        return Problem(where, message, "See the features that there are: sinfo -o %f")
+        return Problem(f"profiles/{profile}/config.yaml: constraint", message, "See what there is: sinfo -o %f")
     if any(word in text for word in _NO_SUCH_NODE):
         if is_unready(said) and is_held(needs, found or {}, default):
             message = f"Slurm has no node for {in_words(needs)} at the moment, though there are nodes so large"
