@@ -72,9 +72,10 @@ for stage in outer.stages:
         params:
             plain=True,
             words=stage.words,
+            about=stage.about,
             extra=["--extra", *extra] if extra else [],
         message:
-            "{rule}/{wildcards.shard}"
+            "{params.about}"
         shell:
             """
             exec python -m snakescope.cluster.shard {params.words:q} --cores {threads} --mem-mb {resources.tools_mb} \\

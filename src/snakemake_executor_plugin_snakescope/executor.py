@@ -28,6 +28,8 @@ SUBMITTERS = 4
 SLOWEST_RETRY_S = 60.0
 # How long a run waits at its start for a controller that does not answer.
 START_PATIENCE_S = 600.0
+# Of jobs that the system has ended, so many are told of on the screen; the rest stands in the log.
+TOLD = 10
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         self._pool = ThreadPoolExecutor(SUBMITTERS, "submit")
         self._folders: set[Path] = set()
         self._starter = os.getppid()
+        self._told: set[str] = set()
+        self._told_ended = 0
         try:
-            self.watch = Watch(slurm.run_id(self.root), self.root, self.logger.info)
+            self.watch = Watch(slurm.run_id(self.root), self.root, self._tell)
             self._earlier = self._jobs_in_queue()
             accounting.catch_up(self.root)
         except SnakescopeError as error:
@@ -81,6 +85,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         if found:
             self.logger.info(f"Found {len(found)} jobs of this study in Slurm's queue; they are taken over.")
         return jobs
+
+    def _tell(self, text: str) -> None:
+        """Say something to whoever watches the run, and to its log."""
+        self.logger.info(text, extra={"said": True})
 
     # ------------------------------------------------------------------ submitting
 
@@ -170,16 +178,24 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
                     environment=environment,
                 )
             except slurm.SlurmAwayError as error:
-                self.logger.info(f"Slurm did not take {task.label.key} ({error}); trying again.")
+                self._tell_once(f"Slurm takes no job at the moment ({error}); trying again.")
             except slurm.SlurmRefusedError as error:
-                unready = slurm.is_unready(str(error)) and time.monotonic() < back_by
-                if not unready and not (slurm.is_full(str(error)) and self._live):
+                if slurm.is_full(str(error)):
+                    why = slurm.limit_in(str(error)) or str(error)
+                    self._tell_once(f"Slurm takes no more jobs of yours for now ({why}); the rest goes as others end.")
+                elif not slurm.is_unready(str(error)) or time.monotonic() >= back_by:
                     raise
             self._stop.wait(pause)
             pause = min(SLOWEST_RETRY_S, pause * 2)
             if (taken := self._taken_after_all(task.label)) is not None:
                 return taken
         return None
+
+    def _tell_once(self, why: str) -> None:
+        """Say why jobs wait to be submitted, whatever their number."""
+        if why not in self._told:
+            self._told.add(why)
+            self._tell(why)
 
     def _taken_after_all(self, label: Label) -> str | None:
         """The job of a submission whose answer was lost."""
@@ -212,9 +228,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         self.report_job_submission(SubmittedJobInfo(job, external_jobid=job_id, aux={"watched": watched}))
 
     def _explained(self, task: Submission, error: Exception) -> str:
-        from snakescope.cluster.preflight import explain
+        from snakemake_executor_plugin_snakescope.task import is_plain
+        from snakescope.cluster.refusal import SHARD_JOB, explain
 
-        return str(explain(str(error), task.needs, task.label.key))
+        return str(explain(str(error), task.needs, f"{SHARD_JOB if is_plain(task.job) else ''}{task.label.key}"))
 
     def _refused(self, job: Any, message: str) -> None:
         """Slurm will not have the job, now or later."""
@@ -269,7 +286,22 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
             self._give_up(info.job)
         else:
             tell_in_log(info.job, facts, log)
+            self._tell_ended(f"{watched.key}: {story(facts)}{self._what_next(info.job)}")
         self.report_job_error(info, msg=f"{story(facts)}. ", aux_logs=[str(log)])
+
+    @staticmethod
+    def _what_next(job: Any) -> str:
+        return "; it is tried again" if job.attempt <= job.restart_times else ""
+
+    def _tell_ended(self, text: str) -> None:
+        """Say that the system ended a job; when a whole rack went, a few of its jobs tell enough."""
+        self._told_ended += 1
+        if self._told_ended <= TOLD:
+            self._tell(text)
+        else:
+            self.logger.info(text)
+        if self._told_ended == TOLD:
+            self._tell("More jobs that end like this are told of in .snakescope/snakemake.log alone.")
 
     @staticmethod
     def _give_up(job: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +23,11 @@ PATIENCE_S = 120.0
 FORGOTTEN_S = 30.0
 # The exit code of a job that found another at the same work.
 YIELDED = 76
-# Why a job waits that will not start by itself.
-_STUCK = {
-    *("BadConstraints", "PartitionTimeLimit", "PartitionNodeLimit", "PartitionConfig", "PartitionDown"),
-    *("JobHeldUser", "JobHeldAdmin", "InvalidAccount", "InvalidQOS", "launch failed requeued held"),
-}
+# Why a job waits that will not start by itself: held, or more than a limit lets a single job have.
+_STUCK = re.compile(
+    "BadConstraints|Partition(TimeLimit|NodeLimit|Config|Down|Inactive)|JobHeld|launch failed requeued held"
+    "|InvalidAccount|InvalidQOS|NotAllowed|NotSatisfied|NeverSatisfied|(Assoc|QOS)Max.*PerJob|ReservationDeleted"
+)
 
 
 @dataclass
@@ -136,10 +137,15 @@ class Watch:
         return found
 
     def _tell_stuck(self, jobs: Sequence[slurm.QueuedJob]) -> None:
+        """Say which jobs wait in vain: a line for each reason, however many there are."""
+        by_reason: dict[str, list[slurm.QueuedJob]] = {}
         for job in jobs:
-            if job.waits and job.reason in _STUCK and job.id not in self._told:
+            if job.waits and _STUCK.search(job.reason) and job.id not in self._told:
                 self._told.add(job.id)
-                self.say(f"Slurm job {job.id} ({job.label.key}) waits and will not start by itself: {job.reason}")
+                by_reason.setdefault(job.reason, []).append(job)
+        for reason, (job, *others) in by_reason.items():
+            more = f" and {len(others)} more wait" if others else " waits"
+            self.say(f"Slurm job {job.id} ({job.label.key}){more} and will not start without help: {reason}")
 
     def _moved(self, job: Watched, others: dict[str, slurm.QueuedJob]) -> bool:
         """Follow another job that does the same, if there is one."""

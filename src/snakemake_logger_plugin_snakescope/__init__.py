@@ -13,7 +13,7 @@ from typing import Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 
-KEPT = ("job_info", "job_started", "job_finished", "job_error", "progress", "run_info", "error")
+KEPT = ("job_info", "job_started", "job_finished", "job_error", "progress", "run_info", "error", "said")
 
 
 class LogHandler(LogHandlerBase):
@@ -27,7 +27,8 @@ class LogHandler(LogHandlerBase):
     def emit(self, record: LogRecord) -> None:
         """Write one event as a line."""
         event = getattr(record, "event", None)
-        name = str(getattr(event, "value", event)).lower()
+        # our executor marks what a person should read while the run lasts
+        name = "said" if getattr(record, "said", False) else str(getattr(event, "value", event)).lower()
         if self._file is None or name not in KEPT:
             return
         try:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MAKE_ROOM = "Make room, or ask for a larger quota; see `df`, `df -i` and `quota`."
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -138,3 +138,13 @@ def test_a_tool_that_writes_nothing_is_a_failure(tiny_study: Make) -> None:
     done = study.snakescope("run")
     assert done.returncode == 1
     assert "the program ended without an error but did not write number.txt (output number)" in done.stdout
+
+
+def test_an_option_that_snakemake_does_not_know_is_one_line_and_no_page(tiny_study: Make) -> None:
+    study = tiny_study(1)
+    done = study.snakescope("run", "--", "--nonsense=3")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[1:] == [
+        "Snakemake's options: unrecognized arguments: --nonsense=3.",
+        "    Options stand in config.yaml of the profile, and after `--` on the command line.",
+    ]

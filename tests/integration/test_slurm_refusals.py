@@ -97,7 +97,7 @@ def test_a_partition_that_is_not_there_is_refused(study: TinyStudy) -> None:
 def test_a_feature_that_no_node_has_is_refused(study: TinyStudy) -> None:
     ask_for(study, constraint="avx512")
     told = refused(study)
-    assert "no node has what the constraint asks for (avx512).\n    See the features that there are" in told
+    assert "no node has what the constraint asks for (avx512).\n    See what there is: sinfo -o %f" in told
 
 
 @pytest.mark.parametrize(

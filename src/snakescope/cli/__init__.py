@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from snakescope import __version__
 from snakescope.cli import archive, doctor, pack, study, tool
 from snakescope.cli.words import Handler
-from snakescope.errors import EnvironmentUnusableError, SnakescopeError
+from snakescope.errors import MAKE_ROOM, EnvironmentUnusableError, SnakescopeError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        where, fix = error.filename or "a file", "Make room, or ask for a larger quota; see `df`, `df -i` and `quota`."
-        print(f"snakescope: {where} cannot be written ({error.strerror}).\n    {fix}", file=sys.stderr)
+        where = error.filename or "a file"
+        print(f"snakescope: {where} cannot be written ({error.strerror}).\n    {MAKE_ROOM}", file=sys.stderr)
         return EnvironmentUnusableError.exit_code
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from snakescope import layout
 from snakescope.errors import problem
 from snakescope.window import DEFAULT_SIZE
+from snakescope.words import many
 
 _PRIORITY_STEP = 10
 # Connections to iRODS that bringing the images of one job opens at most.
@@ -42,6 +43,7 @@ class OuterPlan:
         for job in content["jobs"]:
             jobs.setdefault(job["stage"], {})[job["shard"]] = job
         self._jobs = jobs
+        self.shards: dict[str, dict[str, Any]] = {shard["id"]: shard for shard in content.get("shards", ())}
         self.stages = [
             Stage(self, stage, rank, jobs[stage["name"]])
             for rank, stage in enumerate(content["stages"])
@@ -139,6 +141,7 @@ class Stage:
     def __init__(self, plan: OuterPlan, stage: Mapping[str, Any], rank: int, jobs: Mapping[str, Any]) -> None:
         self.plan, self.jobs = plan, jobs
         self.name: str = stage["name"]
+        self.steps: list[str] = stage["steps"]
         self.gpus: int = stage.get("gpus", 0)
         # a shard that has been begun is carried on with before another is begun
         self.priority = _PRIORITY_STEP * (rank + 1)
@@ -165,6 +168,14 @@ class Stage:
         staged = [layout.staged_mark(self.plan.digest, self.name, wildcards.shard)]
         remote = self.jobs[wildcards.shard].get("staged")
         return [layout.manifest(self.plan.digest, wildcards.shard), *done, *(staged if remote else [])]
+
+    def about(self, wildcards: Any) -> str:
+        """What a job does, for people who look at the queue: its steps and its rows."""
+        steps, shard = ", ".join(self.steps), self.plan.shards.get(wildcards.shard)
+        if shard is None:
+            return steps
+        rows = shard["first"] if shard["rows"] == 1 else f"{shard['first']} to {shard['last']}"
+        return f"{steps} of {many(shard['rows'], 'row')}, {rows}"
 
     def cores(self, wildcards: Any) -> int:
         """Cores of a job."""
@@ -193,7 +204,7 @@ class Stage:
         found: dict[str, Any] = {name: self._look_up(name) for name in names}
         if any(job.get("partition") for job in self.jobs.values()):
             found["slurm_partition"] = lambda wildcards: self.jobs[wildcards.shard].get("partition")
-        return found | ({"gpu": self.gpus} if self.gpus else {})
+        return ({"gpu": self.gpus} if self.gpus else {}) | found
 
     def _look_up(self, name: str) -> Any:
         return lambda wildcards: self.jobs[wildcards.shard].get("resources", {}).get(name)

@@ -25,6 +25,8 @@ from snakescope.errors import EnvironmentUnusableError
 
 CALL_TIMEOUT_S = 120.0
 _patience_s: ContextVar[float] = ContextVar("patience_s", default=CALL_TIMEOUT_S)
+# Letters of the study folder's name in that of its jobs.
+STUDY_LETTERS = 24
 # Jobs that one call names at most; command lines are limited.
 BATCH = 500
 # What Slurm says when it will answer again by itself; anything else is a refusal.
@@ -35,7 +37,8 @@ _AWAY = re.compile(
     "|slurmdbd|database connection|no route to host|network is unreachable",
     re.IGNORECASE,
 )
-_FULL = re.compile(r"MaxSubmit|MaxJobs|too many jobs|job count limit", re.IGNORECASE)
+_FULL = re.compile(r"(Max|Grp)Submit|(Max|Grp)Jobs|too many jobs|job count limit", re.IGNORECASE)
+_LIMIT = re.compile(r"\b(?:Assoc|QOS)(?:Max|Min|Grp)[A-Za-z]+")
 # A variable of one of these names stays where the run was started: Slurm keeps the environment of each job in files.
 _SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIAL", re.IGNORECASE)
 _PLAIN = "._-/+,:"
@@ -118,10 +121,11 @@ def read_run_id(root: Path) -> str | None:
 
 
 def run_id(root: Path) -> str:
-    """The name of all Slurm jobs of a study folder; made at the first call."""
+    """The name of all Slurm jobs of a study folder, in which a person finds the folder's; made at the first call."""
     path = root / layout.cluster_run_id()
     path.parent.mkdir(parents=True, exist_ok=True)
-    mine = f"snk-{secrets.token_hex(5)}"
+    study = re.sub(r"[^A-Za-z0-9._-]+", "_", root.resolve().name)[:STUDY_LETTERS]
+    mine = f"snk-{study}-{secrets.token_hex(5)}"
     temporary = path.with_name(f"{path.name}.{os.getpid()}.{mine}")
     temporary.write_text(f"{mine}\n", encoding="utf-8")
     try:
@@ -233,6 +237,12 @@ def _extra(text: str) -> list[str]:
 def is_full(said: str) -> bool:
     """Whether a refusal only means that no more jobs may be in the queue at once."""
     return bool(_FULL.search(said))
+
+
+def limit_in(said: str) -> str | None:
+    """Slurm's name of the limit of an account or a QOS that a refusal is about, such as ``QOSMaxCpuPerJobLimit``."""
+    found = _LIMIT.search(said)
+    return found[0] if found else None
 
 
 def is_unready(said: str) -> bool:

@@ -105,7 +105,7 @@ def cluster_problems(plan: Plan, site: Site) -> tuple[list[Problem], list[str]]:
             if problems:
                 return problems, []
             jobs = [_job(load, site) for load in loads] or [_usual(site)]
-            return refusals(jobs, 0, found, default)
+            return refusals(jobs, 0, found, default, site=site)
     except EnvironmentUnusableError as error:
         message, fix = _parts(error)
         return [Problem("Slurm", message, fix)], []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,11 +16,13 @@ from pathlib import Path
 from snakescope import layout
 from snakescope.environments.check import CHECKED, NotUsableError
 from snakescope.environments.conda import explain
-from snakescope.errors import EnvironmentUnusableError
+from snakescope.errors import EnvironmentUnusableError, problem
 from snakescope.runner.lock import RunLock
 from snakescope.runner.progress import Display, Events, RunState
 
 POLL_S = 0.2
+# How a command line that Snakemake does not understand ends, after a page of usage.
+_REFUSED_OPTION = re.compile(r"\S+: error: (.*?)\.?$")
 
 
 class InterruptedRunError(EnvironmentUnusableError):
@@ -52,6 +55,8 @@ def follow(
         If Snakemake could not read or plan the workflow, or ended with an error that no job had.
     InterruptedRunError
         If it was stopped from outside.
+    InputError
+        If it does not know an option of the profile or of the command line.
     """
     state_folder = root / layout.STATE
     events_path, log_path = state_folder / "events.jsonl", state_folder / "snakemake.log"
@@ -125,5 +130,8 @@ def _explain(code: int, state: RunState, log_path: Path, *, stopped: bool) -> No
     if state.planned:
         told = f"Snakemake ended with an error after {state.done.total()} jobs (whole log: {log_path})"
         raise EnvironmentUnusableError(f"{told}:\n    {lines[-1] if lines else state.messages[-1]}")
+    if lines and (refused := _REFUSED_OPTION.match(lines[-1])):
+        fix = "Options stand in config.yaml of the profile, and after `--` on the command line."
+        raise problem("Snakemake's options", refused[1], fix)
     tail = "\n".join(lines[-15:])
     raise EnvironmentUnusableError(f"Snakemake could not run the workflow (whole log: {log_path}):\n{tail}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snakescope import layout
-from snakescope.errors import EnvironmentUnusableError, problem
+from snakescope.errors import MAKE_ROOM, EnvironmentUnusableError, problem
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ def run_lock(root: Path) -> Iterator[RunLock]:
     EnvironmentUnusableError
         If the disk or the quota is full.
     """
-    path = root / layout.STATE / "run.lock"
+    path, where = root / layout.STATE / "run.lock", root.resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise problem(root, f"cannot be written ({error.strerror})", "Choose a folder of your own.") from error
+        raise problem(where, f"cannot be written ({error.strerror})", "Choose a folder of your own.") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             owner = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
-            raise problem(root, f"another run is at work here ({owner})", "Wait for it to end, or stop it.") from None
+            raise problem(where, f"another run is at work here ({owner})", "Wait for it to end, or stop it.") from None
         crashed = bool(os.pread(descriptor, 1, 0))
         os.ftruncate(descriptor, 0)
         _tell(root, descriptor, f"process {os.getpid()} on {os.uname().nodename}\n")
@@ -61,7 +61,7 @@ def _tell(root: Path, descriptor: int, text: str) -> None:
     try:
         os.pwrite(descriptor, text.encode(), 0)
     except OSError as error:
-        fix = "Make room, or ask for a larger quota; see `df`, `df -i` and `quota`. Nothing was started."
+        fix = f"{MAKE_ROOM} Nothing was started."
         raise EnvironmentUnusableError(f"{root.resolve()}: cannot be written ({error.strerror}).\n    {fix}") from error
 
 

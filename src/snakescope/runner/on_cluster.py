@@ -18,22 +18,27 @@ from snakescope import layout
 from snakescope.cluster import accounting
 from snakescope.cluster.pending import find_pending, keep_failed
 from snakescope.cluster.plan import RunPlan, made_from, make_plan, read_plan, write_plan
+from snakescope.cluster.plan_text import plan_text
 from snakescope.cluster.preflight import offered, preflight
+from snakescope.cluster.refusal import SHARD_JOB
 from snakescope.cluster.site import Grain, Site
-from snakescope.cluster.slurm import QueuedJob, queue, read_run_id
-from snakescope.errors import SnakescopeError
+from snakescope.cluster.slurm import QueuedJob, queue, read_run_id, waiting_at_most
+from snakescope.errors import EnvironmentUnusableError, SnakescopeError
 from snakescope.record import reason
 from snakescope.runner.folder import Study
 from snakescope.runner.follow import follow
 from snakescope.runner.lock import RunLock
 from snakescope.runner.outcome import Failure
-from snakescope.runner.placement import place_of, placement
+from snakescope.runner.placement import place_of, placement, unheeded
 from snakescope.runner.progress import RunState, display_for
 from snakescope.samples import Sheet
+from snakescope.words import many
 from snakescope.workflow import Plan
 
 SNAKEFILE = "workflow/fanout.smk"
 WAIT_S = 10.0
+# How long showing a plan waits for Slurm, which may not be here at all.
+ASK_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,31 @@ class ShardResult:
 
 
 def plan_for(study: Study, plan: Plan, site: Site, wanted: Wanted) -> RunPlan:
-    """The plan of a run as it would be now; the cluster is not asked, and nothing is written."""
+    """The plan of a run as it would be now; nothing is written."""
     return make_plan(
         plan, site, study.root,
         grain=wanted.grain, failed_only=wanted.failed_only,
         stage_window=study.config.stage_window, keep_staged=study.config.keep_staged,
     )  # fmt: skip
+
+
+def plan_shown(study: Study, plan: Plan, site: Site, wanted: Wanted) -> tuple[RunPlan, str]:
+    """The plan of a run as it would be now, and that as text; what partitions hold is asked of Slurm where it is."""
+    lines = []
+    try:
+        with waiting_at_most(ASK_S):
+            site = site.completed(*offered())
+    except EnvironmentUnusableError as error:
+        why = str(error).partition("\n")[0].rstrip(".")
+        lines.append(f"Slurm was not asked what nodes have ({why}); the run asks, and makes jobs that fit.")
+    made = plan_for(study, plan, site, wanted)
+    lines += filter(None, [_unheeded(study, made, site, wanted)])
+    return made, plan_text(made) + "".join(f"{line}\n" for line in lines if made.pending)
+
+
+def _unheeded(study: Study, made: RunPlan, site: Site, wanted: Wanted) -> str | None:
+    steps = [step.step for step in made.steps if step.pending]
+    return unheeded(steps, site, study.root, wanted.extra) if made.grain == "fanout" else None
 
 
 def rows_of_failures(plan: Plan, root: Path) -> list[str]:
@@ -116,9 +140,11 @@ def run_on_cluster(study: Study, plan: Plan, site: Site, wanted: Wanted, lock: R
         made = plan_for(study, plan, site, wanted)
         if not made.pending:
             return made, RunState()
-        for remark in preflight(study.root, _asked(made, site), found=found, default=default):
+        for remark in preflight(study.root, _asked(made, site), found=found, default=default, site=site):
             _say(remark, wanted)
         made = write_plan(study.root, made)
+        for line in filter(None, [_unheeded(study, made, site, wanted), _begun(made)]):
+            _say(line, wanted)
     return made, _follow(study, made, site, wanted, lock)
 
 
@@ -150,16 +176,24 @@ def _say(text: str, wanted: Wanted) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def _begun(made: RunPlan) -> str:
+    """What is sent, under which name."""
+    stages = "; ".join(f"{stage.name}: {', '.join(stage.steps)}" for stage in made.stages)
+    what = f" ({stages})" if stages else ", one for each row and step"
+    return f"{many(len(made.jobs) or made.pending, 'Slurm job')}{what}. To see them: squeue --name={made.run_id}"
+
+
 def _asked(made: RunPlan, site: Site) -> Iterator[dict[str, Any]]:
     """What the jobs ask for, as Snakemake names it."""
     common = {**site.others, "slurm_account": site.account, "slurm_partition": site.partition}
     if made.grain == "row":
         for step in (step for step in made.steps if step.pending):
             asked = {"mem_mb": step.mem_mb + made.mem_margin_mb, "runtime": step.limit_min, "gpu": step.gpus}
-            yield _known(common | asked | {"threads": step.cores} | place_of(step, site))
+            yield _known(common | asked | {"name": f"step {step.step}", "threads": step.cores} | place_of(step, site))
     for job in made.jobs:
         asked = {"mem_mb": job.mem_mb, "runtime": job.runtime_min, "gpu": job.gpus, "threads": job.cores}
-        yield _known(common | asked | {"slurm_partition": job.partition or site.partition} | dict(job.resources))
+        place = {"name": f"{SHARD_JOB}{job.key}", "slurm_partition": job.partition or site.partition}
+        yield _known(common | asked | place | dict(job.resources))
 
 
 def _known(resources: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,14 +201,15 @@ def _known(resources: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _follow(study: Study, made: RunPlan, site: Site, wanted: Wanted, lock: RunLock) -> RunState:
-    arguments = ["--profile", f"profiles/{site.name}"]
+    arguments, where = ["--profile", f"profiles/{site.name}"], list[str]()
     if made.grain == "row":
-        arguments += ["--config", f"samples={wanted.samples}", *placement(made, site, study.root)]
+        arguments += ["--config", f"samples={wanted.samples}"]
+        where = placement(made, site, study.root, wanted.extra)
         names, snakefile = [layout.STAGE_RULE, *(step.step for step in made.steps)], layout.SNAKEFILE
     else:
         names, snakefile = [layout.STAGE_RULE, *(stage.name for stage in made.stages)], SNAKEFILE
     display = display_for(names, quiet=wanted.quiet)
-    return follow(study.root, [*arguments, *wanted.extra], lock, display, snakefile=snakefile)
+    return follow(study.root, [*arguments, *wanted.extra, *where], lock, display, snakefile=snakefile)
 
 
 # ---------------------------------------------------------------------- what came of shards

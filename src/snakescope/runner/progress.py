@@ -28,12 +28,15 @@ class RunState:
         (unit, step) of each failed job, in the order in which they failed.
     messages
         Errors that belong to no job: the workflow itself could not be read or planned.
+    said
+        What a person should know while the run lasts, such as that the cluster does not answer.
     """
 
     planned: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     failures: dict[tuple[str, str], None] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     _jobs: dict[Any, tuple[str, str]] = field(default_factory=dict)
 
     def take(self, event: dict[str, Any]) -> None:
@@ -43,6 +46,7 @@ class RunState:
             self.planned = Counter({rule: n for rule, n in event["rules"].items() if rule not in ("all", "total")})
         elif kind == "job_info" and event["unit"] is not None:
             self._jobs[event["job"]] = (event["unit"], event["rule"])
+            self.failures.pop(self._jobs[event["job"]], None)  # it is tried again
         elif kind == "job_finished" and job:
             self.done[job[1]] += 1
             self.failures.pop(job, None)
@@ -50,6 +54,8 @@ class RunState:
             self.failures[job] = None
         elif kind == "error":
             self.messages.append(event["message"])
+        elif kind == "said":
+            self.said.append(event["message"])
 
     @property
     def failed(self) -> Counter[str]:
@@ -108,11 +114,15 @@ class Bars:
     def __init__(self, steps: Iterable[str]) -> None:
         self.steps = list(steps)
         self._tasks: dict[str, TaskID] = {}
+        self._told = 0
         self._progress = _bars()
         self._progress.start()
 
     def show(self, state: RunState) -> None:
-        """Move the bars."""
+        """Move the bars; what is said stands above them."""
+        for text in state.said[self._told :]:
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._told = len(state.said)
         for step in self.steps:
             if state.planned[step] and step not in self._tasks:
                 self._tasks[step] = self._progress.add_task(step, total=state.planned[step], failed="")
@@ -127,14 +137,17 @@ class Bars:
 
 
 class Lines:
-    """A line now and then, for logs: at most one in `every_s` seconds."""
+    """A line now and then, for logs: at most one in `every_s` seconds, and at once what is said."""
 
     def __init__(self, steps: Iterable[str], every_s: float = 15) -> None:
         self.steps, self.every_s = list(steps), every_s
-        self._last, self._text = time.monotonic(), ""
+        self._last, self._text, self._told = time.monotonic(), "", 0
 
     def show(self, state: RunState) -> None:
         """Print when it is time and something has changed."""
+        for text in state.said[self._told :]:
+            print(text, file=sys.stderr, flush=True)
+        self._told = len(state.said)
         if time.monotonic() - self._last >= self.every_s:
             self._print(state)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from snakescope import layout
 from snakescope.cluster.plan import RunPlan
-from snakescope.cluster.plan_text import plan_text
 from snakescope.cluster.site import Grain, Site, read_site
 from snakescope.environments.check import said
 from snakescope.errors import problem
@@ -19,7 +18,7 @@ from snakescope.runner.folder import Study, compile_study, lint
 from snakescope.runner.follow import follow
 from snakescope.runner.gone import results_gone
 from snakescope.runner.lock import RunLock, run_lock, snakemake_locks
-from snakescope.runner.on_cluster import Wanted, plan_for, rows_of_failures, rows_to_run, run_on_cluster, shard_result
+from snakescope.runner.on_cluster import Wanted, plan_shown, rows_of_failures, rows_to_run, run_on_cluster, shard_result
 from snakescope.runner.outcome import Failure, RunResult
 from snakescope.runner.progress import RunState, display_for
 from snakescope.samples import Sheet, write_sheet
@@ -66,7 +65,7 @@ def run(
         On a cluster, one job for each row and step (``row``) or jobs over many rows (``fanout``); by default what the
         profile says, or else whichever fits.
     plan
-        On a cluster, say which jobs there would be; the cluster is not asked, nothing is run.
+        On a cluster, say which jobs there would be; Slurm is asked what its nodes have, nothing is run or submitted.
     dry_run
         Plan and count, run nothing.
     quiet
@@ -98,8 +97,8 @@ def run(
         extra = [*deployment_arguments(sdm), *extra]
         wanted = Wanted(samples, grain, retry_failed, quiet, extra)
         if planned and (plan or dry_run):
-            made = plan_for(study, tasks, site, wanted)
-            return RunResult(0, made.pending, compiled=compiled, plan=plan_text(made))
+            made, shown = plan_shown(study, tasks, site, wanted)
+            return RunResult(0, made.pending, compiled=compiled, plan=shown)
         if not dry_run:
             check_deployment(tools, quiet=quiet)
         _release_after_crash(study.root, lock)

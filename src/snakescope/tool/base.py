@@ -58,6 +58,16 @@ def _mapping_without_duplicates(loader: _StrictLoader, node: yaml.MappingNode) -
     return loader.construct_mapping(node)
 
 
+def _number_without_colons(loader: _StrictLoader, node: yaml.ScalarNode) -> int | float:
+    number = loader.construct_yaml_float(node) if node.tag.endswith("float") else loader.construct_yaml_int(node)
+    if ":" in node.value:  # in base 60: 24:00:00, as Slurm writes a day, would be 86400
+        message = f"{node.value} would be the number {number}; write that, or text in quotes"
+        raise yaml.MarkedYAMLError(problem=message, problem_mark=node.start_mark)
+    return number
+
+
+for _kind in ("int", "float"):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _number_without_colons)
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
 
 

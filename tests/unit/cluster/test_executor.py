@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from snakemake_executor_plugin_snakescope import task, watch
-from snakemake_executor_plugin_snakescope.executor import Executor
+from snakemake_executor_plugin_snakescope.executor import Executor, Submission
 from snakemake_executor_plugin_snakescope.watch import Watch, Watched
 from snakescope import layout
 from snakescope.cluster import accounting, slurm
@@ -191,11 +193,18 @@ def test_a_job_that_yielded_is_followed_in_the_one_that_does_the_work(seen: Watc
     assert [(one.id, facts.kind) for one, facts in seen.round([job])] == [("9", "done")]
 
 
-def test_a_job_that_cannot_start_is_told_once(seen: Watch, site: Played, words: list[str]) -> None:
-    site.queue = {"7": queued("7", "a/r1", "PENDING", reason="BadConstraints"), "8": queued("8", "b", "PENDING")}
-    seen.round([watched(), watched("8", "b")])
-    seen.round([watched(), watched("8", "b")])
-    assert words == ["Slurm job 7 (a/r1) waits and will not start by itself: BadConstraints"]
+def test_jobs_that_cannot_start_are_told_once_with_a_line_for_each_reason(
+    seen: Watch, site: Played, words: list[str]
+) -> None:
+    reasons = ("BadConstraints", "AssocMaxWallDurationPerJobLimit", "Priority", "AssocMaxWallDurationPerJobLimit")
+    waits = {str(n): queued(str(n), f"a/r{n}", "PENDING", reason=reason) for n, reason in enumerate(reasons)}
+    site.queue = {**waits, "4": queued("4", "a/r4", "PENDING", reason="ReqNodeNotAvail, UnavailableNodes:n[1-3]")}
+    for _ in range(2):
+        seen.round([watched(job, waiting.label.key) for job, waiting in site.queue.items()])
+    assert words == [
+        "Slurm job 0 (a/r0) waits and will not start without help: BadConstraints",
+        "Slurm job 1 (a/r1) and 1 more wait and will not start without help: AssocMaxWallDurationPerJobLimit",
+    ]
 
 
 def test_questions_become_rarer_while_nothing_happens(seen: Watch, site: Played) -> None:
@@ -289,6 +298,71 @@ def executor(queue: list[QueuedJob]) -> Executor:
     for job in queue:
         found._earlier.setdefault(job.label.key, []).append(job)
     return found
+
+
+@pytest.fixture
+def submitter(seen: Watch, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> Executor:
+    """An executor that can submit; it waits no time, and what it tells goes to `words`."""
+    found = executor([])
+    found.watch, found.root, found._live, found._told = seen, seen.folder, {}, set()
+    found._live_lock, found._folders, found._told_ended = threading.Lock(), set(), 0
+    found._stop = SimpleNamespace(is_set=lambda: False, wait=lambda _: None)  # type: ignore[assignment]
+    found.logger = SimpleNamespace(info=lambda text, extra=None: words.append(text) if extra else None)
+    found.envvars = lambda: []
+    monkeypatch.chdir(seen.folder)
+    return found
+
+
+def submission(key: str = "a/r1") -> Submission:
+    return Submission(None, Label("study", key, "d", "t"), "", [])
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> None:
+    """Let Slurm refuse so often, then take jobs."""
+    left = list(errors)
+
+    def submit(*_: object, **__: object) -> str:
+        if left:
+            raise left.pop(0)
+        return "7"
+
+    monkeypatch.setattr(slurm, "submit", submit)
+
+
+def test_where_no_more_jobs_may_be_in_the_queue_it_is_waited_for_and_said_once(
+    submitter: Executor, site: Played, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = SlurmRefusedError("AssocMaxSubmitJobLimit Batch job submission failed: Job violates accounting/QOS policy")
+    refusing(monkeypatch, full, full, full)
+    assert submitter._submitted(submission()) == "7"  # though no job of this run is in the queue
+    refusing(monkeypatch, full)
+    assert submitter._submitted(submission("a/r2")) == "7"
+    assert words == ["Slurm takes no more jobs of yours for now (AssocMaxSubmitJobLimit); the rest goes as others end."]
+
+
+def test_a_slurm_that_takes_no_job_for_a_while_is_said_once(
+    submitter: Executor, site: Played, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(monkeypatch, *[SlurmAwayError("Slurm temporarily unable to accept job")] * 5)
+    assert submitter._submitted(submission()) == "7"
+    assert words == ["Slurm takes no job at the moment (Slurm temporarily unable to accept job); trying again."]
+
+
+def test_a_limit_that_no_waiting_lifts_is_a_refusal(
+    submitter: Executor, site: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(monkeypatch, SlurmRefusedError("QOSMaxCpuPerJobLimit Job violates accounting/QOS policy"))
+    with pytest.raises(SlurmRefusedError):
+        submitter._submitted(submission())
+
+
+def test_of_many_jobs_that_the_system_ended_a_few_are_told(submitter: Executor, words: list[str]) -> None:
+    for number in range(20):
+        submitter._tell_ended(f"a/r{number}: gone")
+    assert words == [
+        *(f"a/r{number}: gone" for number in range(10)),
+        "More jobs that end like this are told of in .snakescope/snakemake.log alone.",
+    ]
 
 
 def claim(queue: list[QueuedJob]) -> tuple[str | None, tuple[str, ...]]:

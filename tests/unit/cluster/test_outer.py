@@ -50,6 +50,23 @@ def fail(study: Path, **times: int) -> None:
     (study / layout.cluster_failure("abc", "s1", "0001")).write_text(json.dumps(told))
 
 
+def test_what_a_job_does_is_told_by_its_steps_and_rows() -> None:
+    shards = [
+        {"id": "0001", "rows": 3, "first": "a{b}", "last": "c"},
+        {"id": "0002", "rows": 1, "first": "d", "last": "d"},
+    ]
+    jobs = [{"stage": "s1", "shard": shard["id"]} for shard in shards]
+    [found] = plan(jobs, shards=shards).stages
+    found.steps = ["deskew", "spots"]
+    told = [found.about(wildcards(shard)) for shard in ("0001", "0002", "gone")]
+    assert told == ["deskew, spots of 3 rows, a{b} to c", "deskew, spots of 1 row, d", "deskew, spots"]
+
+
+def test_a_site_may_ask_for_gpus_in_words_of_its_own() -> None:
+    asked = plan([{"stage": "gpu", "shard": "0001", "resources": {"gres": "gpu:2", "gpu": 0}}]).stages[0].resources()
+    assert {name: value(wildcards("0001")) for name, value in asked.items()} == {"gres": "gpu:2", "gpu": 0}
+
+
 def test_a_job_waits_for_the_jobs_before_it() -> None:
     found = plan(
         [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakescope.cluster import slurm
-from snakescope.cluster.preflight import explain, preflight
-from snakescope.cluster.site import Partition
+from snakescope.cluster.preflight import preflight
+from snakescope.cluster.refusal import explain
+from snakescope.cluster.site import Partition, Site, SiteFile
 from snakescope.cluster.slurm import Label, SlurmAwayError, SlurmRefusedError
 from snakescope.errors import EnvironmentUnusableError, InputError
 
@@ -59,8 +61,7 @@ def test_the_run_id_is_made_once_whoever_asks(tmp_path: Path) -> None:
         thread.join()
     assert len(set(found)) == 1
     assert slurm.run_id(tmp_path) == found[0]
-    assert found[0].startswith("snk-")
-    assert len(found[0]) == 14
+    assert re.fullmatch("snk-test_the_run_id_is_made_[0-9a-z_]{0,20}-[0-9a-f]{10}", found[0])
     assert [path.name for path in (tmp_path / ".snakescope/cluster").iterdir()] == ["run-id"]
 
 
@@ -234,14 +235,53 @@ def test_nodes_that_have_not_reported_yet_are_waited_for(
     assert preflight(tmp_path, [{"name": "a/b", "threads": 8, "mem_mb": 3000, "gpu": 4}]) == []
 
 
-@pytest.mark.parametrize(("cores", "told"), [(8, "at the moment, though there are nodes so large"), (9, "no node has")])
-def test_nodes_that_do_not_come_back_are_told_from_nodes_that_are_too_small(
-    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, told: str
+def test_jobs_for_nodes_that_do_not_come_back_wait_and_those_for_nodes_that_are_not_there_are_refused(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster(programs, NOT_THERE)
     monkeypatch.setattr("snakescope.cluster.preflight.NODES_BACK_S", 0.0)
-    with pytest.raises(InputError, match=told):
-        preflight(tmp_path, [{"name": "a/b", "threads": cores}])
+    [remark] = preflight(tmp_path, [{"name": "a/b", "threads": 8}])
+    assert "no node for 8 cores at the moment, though there are nodes so large; such jobs will wait" in remark
+    with pytest.raises(InputError, match="no node has"):
+        preflight(tmp_path, [{"name": "a/b", "threads": 9}])
+
+
+POLICY = "allocation failure: Job violates accounting/QOS policy (job submit limit, size and/or time limits)"
+
+
+@pytest.mark.parametrize("limit", ["AssocMaxSubmitJobLimit", "AssocGrpSubmitJobsLimit", "QOSMaxSubmitJobPerUserLimit"])
+def test_a_queue_that_is_full_of_ones_own_jobs_keeps_no_run_from_starting(
+    programs: Path, tmp_path: Path, limit: str
+) -> None:
+    cluster(programs, f"{limit}\n{POLICY}")
+    [remark] = preflight(tmp_path, [{"name": "a/b", "threads": 1, "runtime": 30}])
+    assert remark == f"Slurm takes no more jobs of yours for now ({limit}); they are sent as others end."
+
+
+def test_a_limit_of_account_or_qos_is_told_by_its_name_once_for_all_shards(programs: Path, tmp_path: Path) -> None:
+    cluster(programs, f"QOSMaxWallDurationPerJobLimit\n{POLICY}")
+    jobs = [{"name": f"job s1/000{n}", "threads": n, "runtime": 40 - n} for n in (1, 2)]
+    with pytest.raises(InputError) as caught:
+        preflight(tmp_path, jobs)
+    [told] = caught.value.problems
+    assert told.message == "a limit of your account or QOS does not allow it (QOSMaxWallDurationPerJobLimit)"
+    assert "38 minutes. See: sacctmgr show qos" in str(told)
+
+
+def test_a_partition_is_told_where_it_is_named(programs: Path, tmp_path: Path) -> None:
+    cluster(programs)
+    site = Site(name="hpc", file=SiteFile(partitions={"cppu": Partition()}))
+    for name, where in (("cppu", "site.yaml: partitions"), ("gpuu", "config.yaml: default-resources: slurm_partition")):
+        with pytest.raises(InputError) as caught:
+            preflight(tmp_path, [{"name": "a/b", "threads": 1, "slurm_partition": name}], site=site)
+        assert caught.value.problems[0].where == f"profiles/hpc/{where}"
+
+
+def test_of_a_job_over_a_shard_the_file_of_the_site_is_to_be_mended() -> None:
+    told = explain("More processors requested than permitted", ["--cpus-per-task=9"], "job s1/0001", profile="hpc")
+    assert told.fix == (
+        "Say in profiles/hpc/site.yaml what the partition has (max_cpus, max_mem_mb, max_runtime_min, gpus)."
+    )
 
 
 def test_only_the_largest_jobs_of_a_kind_are_tried(programs: Path, tmp_path: Path) -> None:

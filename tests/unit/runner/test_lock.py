@@ -29,7 +29,7 @@ def test_a_lock_names_its_holder_and_is_empty_afterwards(tmp_path: Path) -> None
 def test_a_second_lock_is_refused_and_leaves_the_first(tmp_path: Path) -> None:
     with run_lock(tmp_path):
         with (
-            pytest.raises(InputError, match=rf"another run is at work here \(process {os.getpid()} on"),
+            pytest.raises(InputError, match=rf"^{tmp_path}: another run is at work here \(process {os.getpid()} on"),
             run_lock(tmp_path),
         ):
             pass

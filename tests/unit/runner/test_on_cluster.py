@@ -32,3 +32,23 @@ def test_planning_reads_the_sheet_once(
     assert read == [study.root / "config/samples.tsv"]
     where = "config/samples.tsv" if not words else ".snakescope/samples.tsv"
     assert f"tiny over {where}: {words.get('first', 4)} rows" in (result.plan or "")
+
+
+@pytest.mark.parametrize(
+    ("sinfo", "cores", "told"),
+    [
+        ("echo 'cpu*|1-00:00:00|3000|2|3|up|(null)'", 2, "3 nodes there"),
+        ("echo 'Unable to contact slurm controller' >&2; exit 1", 8, "Slurm was not asked what nodes have (Slurm does"),
+    ],
+)
+def test_a_plan_is_made_for_the_nodes_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sinfo: str, cores: int, told: str
+) -> None:
+    for name, script in {"sinfo": sinfo, "sbatch": "exit 9", "squeue": "exit 9", "scancel": "exit 9"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    study = open_study(TinyStudy(tmp_path / "study", 40).root)
+    shown = run(study, profile="slurm", plan=True, quiet=True).plan or ""
+    assert f"asks for {cores} cores" in shown
+    assert told in shown

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from snakescope.runner.progress import Events, Lines, RunState, Silent, display_for
+from snakemake_logger_plugin_snakescope import LogHandler
+from snakescope.runner.progress import Bars, Events, Lines, RunState, Silent, display_for
 
 
 def info(job: int, unit: str | None, rule: str) -> dict[str, Any]:
@@ -52,6 +54,31 @@ def test_a_job_that_fails_at_each_attempt_counts_once() -> None:
 def test_a_job_that_succeeds_when_tried_again_has_not_failed() -> None:
     state = state_after(*BOTH, failed(2), info(2, "b", "deskew"), finished(2))
     assert (state.done, dict(state.failures)) == ({"deskew": 1}, {})
+
+
+def test_a_job_that_is_tried_again_does_not_stand_as_failed_meanwhile() -> None:
+    state = state_after(*BOTH, failed(2), info(2, "b", "deskew"))
+    assert not state.failed
+
+
+def test_what_the_executor_says_is_shown_at_once_and_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for display in (Lines(["deskew"]), Bars(["deskew"])):
+        state = state_after(*BOTH)
+        display.show(state)
+        state.take({"event": "said", "message": "Slurm does not answer [n1]."})
+        display.show(state)
+        display.show(state)
+        display.close()
+        assert capsys.readouterr().err.count("Slurm does not answer [n1].\n") == 1
+
+
+def test_the_logger_passes_on_what_is_to_be_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SNAKESCOPE_EVENTS", str(tmp_path / "events.jsonl"))
+    handler = LogHandler(common_settings=None, settings=None)  # type: ignore[arg-type]
+    for extra in ({"said": True}, {}):
+        handler.emit(logging.makeLogRecord({"msg": "words", **extra}))
+    handler.close()
+    assert list(Events(tmp_path / "events.jsonl").new()) == [{"event": "said", "message": "words"}]
 
 
 def test_the_rule_that_names_targets_is_no_job() -> None:

@@ -74,6 +74,14 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
         (b"a: 1\nb: 2\na: 3\n", "file.yaml:3:1: not valid YAML: the key 'a' stands twice."),
         (b"a:\n  b: 1\n  b: 1\n", "file.yaml:3:3: not valid YAML: the key 'b' stands twice."),
         (b"a: {b: 1, c: 2, b: 3}\n", "file.yaml:1:17: not valid YAML: the key 'b' stands twice."),
+        (
+            b"a:\n  b: 24:00:00\n",
+            "file.yaml:2:6: not valid YAML: 24:00:00 would be the number 86400; write that, or text in quotes.",
+        ),
+        (
+            b"a: 1:30.5\n",
+            "file.yaml:1:4: not valid YAML: 1:30.5 would be the number 90.5; write that, or text in quotes.",
+        ),
         (b"- {a: 1, a: 2}\n", "file.yaml:1:10: not valid YAML: the key 'a' stands twice."),
         (b"a: [1\nb: 2\n", "file.yaml:2:2: not valid YAML: did not find expected ',' or ']'."),
         (b"a: b: c\n", "file.yaml:1:5: not valid YAML: mapping values are not allowed in this context."),
