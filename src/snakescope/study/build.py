@@ -129,9 +129,12 @@ def dataset_origins(keys: Iterable[str], spec: StudySpec) -> Iterator[Origin]:
         by_jobs = key not in (RAW, RUN)
         typed = spec.datasets.get(key, DatasetSpec())
         for name, told in (("name", typed.name), ("description", typed.description)):
-            detail = layout.STUDY_YAML if told else "what its jobs record" if by_jobs else "the sheet"
-            yield Origin(f"datasets.{key}.{name}", "study.yaml" if told else "records", detail)
+            detail = layout.STUDY_YAML if told else "what its jobs record" if by_jobs else "its rows"
+            yield Origin(f"datasets.{key}.{name}", "study.yaml" if told else "records" if by_jobs else "sheet", detail)
         if by_jobs:
             yield Origin(f"datasets.{key}.overview", "records", "what its jobs record")
         yield Origin(f"datasets.{key}.associations", "sheet", "the rows its files were made from")
-        yield Origin(f"datasets.{key}.file_list", "records", "what its jobs record")
+        files = (
+            "what the jobs record that read them" if key == RAW else "what its jobs record" if by_jobs else "what ran"
+        )
+        yield Origin(f"datasets.{key}.file_list", "records", files)

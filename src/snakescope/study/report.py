@@ -15,6 +15,7 @@ from snakescope.study.export import ExportReport, completeness
 from snakescope.study.model import RAW, RUN
 from snakescope.study.remote import FETCH
 from snakescope.study.sources import Gathered
+from snakescope.study.spec import unknown_steps
 
 SHOWN = 20
 
@@ -43,8 +44,9 @@ def rembi_lines(
         If ``config/study.yaml`` or a column of the sheet says something that cannot be.
     """
     gathered = completeness(root, sheet, title_of_pipeline, list(methods.values()), operations)
-    if gathered.problems:
-        raise InputError(gathered.problems)
+    problems = [*gathered.problems, *unknown_steps(gathered.spec, operations)]
+    if problems:
+        raise InputError(problems)
     origins = [*gathered.origins, *dataset_origins([RAW, *methods, RUN], gathered.spec)]
     automatic = sum(origin.source != "study.yaml" for origin in origins)
     fields = len(origins) + len(gathered.missing)

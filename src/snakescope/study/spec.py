@@ -7,13 +7,15 @@ what is still missing after all have been asked is `snakescope.study.gather`'s t
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from snakescope import layout
+from snakescope.errors import Problem
 from snakescope.study import identifiers
-from snakescope.tool.base import SAFE_NAME, Model
+from snakescope.tool.base import SAFE_NAME, Model, near_miss
 
 T = TypeVar("T")
 
@@ -217,3 +219,15 @@ class StudySpec(Model):
     """Steps whose files are not handed in; what was made from them refers to what they were made from."""
     voxels_of_1_um: bool = False
     """The voxels are really of 1 µm along every axis, which is otherwise taken for a value that nobody set."""
+
+
+def unknown_steps(spec: StudySpec, steps: Collection[str]) -> list[Problem]:
+    """What the file says of steps that the pipeline does not have."""
+    known = f"There are: {', '.join(steps)}."
+    named = [("leave_out", name) for name in spec.leave_out]
+    named += [("datasets", name) for name in spec.datasets if name != "raw-images"]
+    return [
+        Problem(f"{layout.STUDY_YAML}: {key}", f"there is no step {name!r}", near_miss(name, steps) or known)
+        for key, name in named
+        if name not in steps
+    ]

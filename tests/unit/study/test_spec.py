@@ -13,6 +13,7 @@ from snakescope import layout
 from snakescope.errors import InputError
 from snakescope.runner.demo import STUDY
 from snakescope.study.gather import read_spec
+from snakescope.study.spec import StudySpec, unknown_steps
 
 AUTHOR = {
     "first_name": "Ada",
@@ -124,3 +125,12 @@ def test_the_shipped_file_without_its_marks_is_a_valid_example_of_every_key(tmp_
 
 def test_the_demo_leaves_nothing_out(tmp_path: Path) -> None:
     assert read_spec(write(tmp_path, STUDY)).authors[0].orcid == "0000-0002-1825-0097"
+
+
+def test_steps_that_the_pipeline_does_not_have_are_told() -> None:
+    named = {"leave_out": ["deskew", "deskw"], "datasets": {"raw-images": {"name": "x"}, "track": {}, "foo": {}}}
+    found = unknown_steps(StudySpec.model_validate({"schema": 1, **named}), ("deskew", "track"))
+    assert list(map(str, found)) == [
+        "config/study.yaml: leave_out: there is no step 'deskw'.\n    Did you mean 'deskew'?",
+        "config/study.yaml: datasets: there is no step 'foo'.\n    There are: deskew, track.",
+    ]
