@@ -14,6 +14,7 @@ from snakescope.study.inventory import Inventory, StepSurvey
 from snakescope.study.model import RAW, RUN, Association, Dataset, Origin, Study
 from snakescope.study.sources import Gathered
 from snakescope.study.spec import DatasetSpec, StudySpec
+from snakescope.words import many
 
 
 def build_study(name: str, gathered: Gathered, inventory: Inventory) -> Study:
@@ -88,7 +89,7 @@ def _with_places(text: str, inventory: Inventory, count: int) -> str:
 
 def _run_text(inventory: Inventory) -> str:
     counts = (inventory.jobs_done, "done"), (inventory.jobs_failed, "failed"), (inventory.jobs_pending, "not yet run")
-    told = ", ".join(f"{count} jobs {word}" for count, word in counts if count or word == "done")
+    told = ", ".join(f"{many(count, 'job')} {word}" for count, word in counts if count or word == "done")
     return f"The Snakemake workflow that made the results, and the record of its run as an RO-Crate ({told})."
 
 
@@ -108,7 +109,7 @@ def _entry(step: StepSurvey) -> Entry | None:
     entries = sorted(step.entries.items(), key=lambda item: (-item[1], item[0].overview))
     if len(entries) < 2:
         return entries[0][0] if entries else None
-    overview = " ".join(f"{entry.overview} ({count} jobs)" for entry, count in entries)
+    overview = " ".join(f"{entry.overview} ({many(count, 'job')})" for entry, count in entries)
     return dataclasses.replace(entries[0][0], overview=overview)
 
 

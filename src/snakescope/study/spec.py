@@ -7,6 +7,8 @@ what is still missing after all have been asked is `snakescope.study.gather`'s t
 from __future__ import annotations
 
 import datetime
+import re
+import unicodedata
 from collections.abc import Callable, Collection
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -25,21 +27,32 @@ def _checked(check: Callable[[str], T]) -> AfterValidator:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    line = " ".join(text.split())
+    if not line:
+        raise ValueError(f"found {text!r}; expected text")
+    if unfit := [sign for sign in line if unicodedata.category(sign) in ("Cc", "Cs")]:
+        raise ValueError(f"holds the control character {unfit[0]!r}, which no archive takes; remove it")
+    return line
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+\S*", text):
+        raise ValueError(f"found {text!r}; expected an address that begins with http:// or https://")
+    return text
 
 
 def _date(value: Any) -> Any:
     return identifiers.release_date(value) if isinstance(value, str | datetime.date) else value
 
 
-Text = Annotated[str, AfterValidator(_one_line), Field(min_length=1)]
+Text = Annotated[str, AfterValidator(_one_line)]
 Email = Annotated[str, _checked(identifiers.email)]
 Orcid = Annotated[str, _checked(identifiers.orcid)]
 Ror = Annotated[str, _checked(identifiers.ror)]
 Doi = Annotated[str, _checked(identifiers.doi)]
 LicenceText = Annotated[str, _checked(lambda text: identifiers.licence(text).name)]
 Date = Annotated[datetime.date, BeforeValidator(_date)]
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
+Url = Annotated[str, _checked(_url)]
 
 
 class AffiliationSpec(Model):

@@ -41,7 +41,7 @@ class FaultsError(ValueError):
 
 
 class _StrictLoader(yaml.CSafeLoader):
-    """YAML that refuses a key given twice, which plain YAML readers drop without a word."""
+    """YAML that refuses a key given twice, which plain YAML readers drop, and says where a day is none."""
 
 
 def _mapping_without_duplicates(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -58,6 +58,15 @@ def _mapping_without_duplicates(loader: _StrictLoader, node: yaml.MappingNode) -
     return loader.construct_mapping(node)
 
 
+def _timestamp(loader: _StrictLoader, node: yaml.ScalarNode) -> Any:
+    try:
+        return loader.construct_yaml_timestamp(node)
+    except ValueError as error:
+        told = f"{node.value!r} is no day or time ({error})"
+        raise yaml.MarkedYAMLError(problem=told, problem_mark=node.start_mark) from None
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _timestamp)
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
 
 

@@ -134,3 +134,27 @@ def test_steps_that_the_pipeline_does_not_have_are_told() -> None:
         "config/study.yaml: leave_out: there is no step 'deskw'.\n    Did you mean 'deskew'?",
         "config/study.yaml: datasets: there is no step 'foo'.\n    There are: deskew, track.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title: ''", "title: found ''; expected text."),
+        ('title: "red \\e[31m"', "title: holds the control character '\\x1b', which no archive takes; remove it."),
+        (
+            "release_date: 2027-02-30",
+            "2:15: not valid YAML: '2027-02-30' is no day or time (day is out of range for month).",
+        ),
+        (
+            "links: [{url: 'ftp://a.b/c'}]",
+            "links.0.url: found 'ftp://a.b/c'; expected an address that begins with http://",
+        ),
+    ],
+)
+def test_texts_days_and_addresses_that_are_none_are_refused_where_they_stand(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    root = write(tmp_path, f"schema: 1\n{text}\n")
+    with pytest.raises(InputError) as caught:
+        read_spec(root)
+    assert f"{layout.STUDY_YAML}:{'' if message[0] == '2' else ' '}{message}" in str(caught.value)
