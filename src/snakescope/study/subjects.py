@@ -51,8 +51,10 @@ def _entities(
     for row in fill.sheet.rows:
         groups.setdefault(row_key(row, kind, columns), []).append(row)
     by_title = {spec.title: spec for spec in specs}
-    if len(by_title) < len(specs):
-        fill.problem(f"{layout.STUDY_YAML}: {kind}s", "two of them have the same title, or none")
+    if len(by_title) < len(specs) or (len(specs) > 1 and None in by_title):
+        fill.problem(
+            f"{layout.STUDY_YAML}: {kind}s", "one has no title, or that of another; expected each to have its own"
+        )
     titles = fill.found.titles[kind] = {}
     found = []
     for key, rows in groups.items():
@@ -86,7 +88,7 @@ def _spec_of(fill: Filler, kind: str, specs: Sequence[S], by_title: dict[str | N
         message = (
             f"found nothing; {layout.STUDY_YAML} names {len(specs)} {kind}s, and the row must say which is its own"
         )
-        known = ", ".join(repr(spec.title) for spec in specs)
+        known = ", ".join(repr(spec.title) for spec in specs if spec.title)
         fill.problem(where, message, f"Give the sheet a column {kind!r} with one of: {known}.")
     return specs[0] if specs else None
 

@@ -175,6 +175,16 @@ def test_several_biosamples_and_no_column_to_tell_them_apart_is_a_problem() -> N
     assert any("names 2 biosamples" in str(item) and "'one', 'two'" in str(item) for item in found.problems)
 
 
+def test_each_of_several_biosamples_needs_a_title_of_its_own() -> None:
+    other = {"title": "B", "organism": "mouse", "biological_entity": "cells"}
+    found = gathered({**COMPLETE, "biosamples": [*COMPLETE["biosamples"], other]})
+    told = list(map(str, found.problems))
+    assert (
+        told[0] == "config/study.yaml: biosamples: one has no title, or that of another; expected each to have its own."
+    )
+    assert "with one of: 'B'." in told[1]
+
+
 def test_something_that_no_row_belongs_to_is_a_problem() -> None:
     entry = COMPLETE["biosamples"][0]
     spec = {**COMPLETE, "biosamples": [{**entry, "title": "one"}, {**entry, "title": "two"}]}
