@@ -99,11 +99,12 @@ def export(
     quiet: bool = False,
 ) -> ExportReport:
     """Write the study for the archive; see `snakescope.study.export.export`."""
-    from snakescope.runner.folder import open_study
+    from snakescope.runner.folder import open_study, uncompiled
     from snakescope.runner.progress import counting
     from snakescope.study import export as exporting
 
     opened = open_study(study)
+    doubts = uncompiled(opened)
     with counting(quiet=quiet) as progress:
         return exporting.export(
             opened.root,
@@ -115,6 +116,7 @@ def export(
             keep_staged=opened.config.keep_staged,
             fetch_raw=fetch_raw,
             dry_run=dry_run,
+            doubts=doubts,
             progress=progress,
         )
 

@@ -243,6 +243,20 @@ def test_lint_says_what_is_missing_and_what_fills_itself(demo_copy: Path) -> Non
     assert re.search(r"10 are missing:\n  title +the principal investigator should know\n", empty.stdout)
 
 
+def test_what_would_tell_of_other_results_than_these_is_doubtful(demo_copy: Path) -> None:
+    def doubts() -> str:
+        return "\n".join(map(str, api.export(study=demo_copy, quiet=True, dry_run=True).warnings))
+
+    assert doubts() == ""
+    set_cells(demo_copy, lambda index, cells: {"voxel_size_um": "0.3,0.1,0.2"} if index == 0 else {})
+    assert "records, such as deskew cell1_ch0_stack0000: 6 jobs ran with other" in doubts()
+    pipeline = demo_copy / layout.pipeline_file("llsm_tracking")
+    pipeline.write_text(pipeline.read_text().replace("radius_um: 0.3", "radius_um: 0.4"))
+    assert "has changed since it was compiled for the last run" in doubts()
+    pipeline.write_text("schema: 1\n")
+    assert "cannot be compiled any more" in doubts()
+
+
 def test_missing_metadata_are_named_with_who_should_know(demo_copy: Path) -> None:
     shutil.copyfile(layout.assets() / layout.STUDY_YAML, demo_copy / layout.STUDY_YAML)
     told = messages(demo_copy)

@@ -1,8 +1,8 @@
 """Which jobs of a pipeline are not done, told by the records alone.
 
 A pair of step and unit is done when its record is there and is about the same thing as a job would be now: same tool
-and script, same parameters, same inputs. Only that is read of a record; it is many times faster than reading all of
-its JSON. Knows nothing of clusters.
+and script, same parameters, same inputs, of which it was told the same. Only that is read of a record; it is many times
+faster than reading all of its JSON. Knows nothing of clusters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from snakescope import layout
 from snakescope.errors import problem
-from snakescope.workflow import Plan
+from snakescope.workflow import FACT_FLAGS, Plan
 
 State = Literal["new", "stale"]
 # Reads under way at once: a shared disk answers late, but many at a time.
@@ -36,6 +36,7 @@ _ENTRY = re.compile(
 )
 _MORE = re.compile(rb'"(checksum|staged)": ("(?:[^"\\]|\\.)*")')
 _HEAD = re.compile(rb'\n  "wall_s": ([0-9.]+|null),\n')
+_ARGV = re.compile(rb'\n  "argv": \[(.*)\],\n')
 _ROWS = re.compile(rb'\n  "row_parameters": (\{.*\}),\n')
 _PARTS = (b'\n  "inputs": [', b'\n  "outputs": [', b'\n  "compiled": ')
 
@@ -83,6 +84,7 @@ class _Facts:
 
     inputs: dict[str, list[_Input]]
     outputs: dict[str, str]
+    argv: bytes
     rows: bytes
     compiled: bytes
     wall_s: float | None
@@ -216,6 +218,10 @@ class _Judge:
         wires = [wire for step in plan.steps.values() for wire in step["inputs"].values()]
         self._wired = {(wire["step"], wire["file"]) for wire in wires if wire["from"] == "step"}
         self._checks = {step: list(self._port_checks(step)) for step in plan.steps}
+        self._told = {
+            step: [(port, fact) for port, wire in compiled["inputs"].items() for fact in wire.get("facts", ())]
+            for step, compiled in plan.steps.items()
+        }
         self._columns = {
             step: {name for name, value in compiled["params"].items() if isinstance(value, dict)}
             for step, compiled in plan.steps.items()
@@ -235,6 +241,7 @@ class _Judge:
         return (
             self._same_tool(step, facts.compiled)
             and self._same_rows(step, unit, facts.rows)
+            and all(self._fact_holds(step, port, fact, unit, facts.argv) for port, fact in self._told[step])
             and facts.inputs.keys() == self.plan.steps[step]["inputs"].keys()
             and all(check(unit, facts) for check in self._checks[step])
         )
@@ -250,6 +257,14 @@ class _Judge:
         if not columns:
             return rows == b"{}"
         return bool(_json(rows) == {name: self.plan.value(step, name, unit) for name in columns})
+
+    def _fact_holds(self, step: str, port: str, fact: str, unit: str, argv: bytes) -> bool:
+        """Whether the job was told of an image what the sheet says now; a job that is not told by a flag passes."""
+        flag = f'"{FACT_FLAGS[fact]}"'
+        if flag.encode() not in argv:
+            return True
+        values = self.plan.fact(step, port, fact, unit)
+        return not values or ", ".join([flag, *map(json.dumps, values)]).encode() in argv
 
     def _port_checks(self, step: str) -> Iterator[Callable[[str, _Facts], bool]]:
         for port, wire in self.plan.steps[step]["inputs"].items():
@@ -330,8 +345,8 @@ def _json(data: bytes) -> Any:
 def _parse(data: bytes) -> _Facts | None:
     """Read a record by its lines, as jobs write it; by its JSON when somebody has written it anew."""
     places = [data.find(part) for part in _PARTS]
-    head, rows = _HEAD.search(data), _ROWS.search(data)
-    if -1 in places or sorted(places) != places or not head or not rows or not data.endswith(b"}\n"):
+    head, argv, rows = (pattern.search(data) for pattern in (_HEAD, _ARGV, _ROWS))
+    if -1 in places or sorted(places) != places or not (head and argv and rows) or not data.endswith(b"}\n"):
         return _parse_json(data)
     if b'\n  "status": "done",\n' not in data[: places[0]]:
         return None
@@ -340,7 +355,7 @@ def _parse(data: bytes) -> _Facts | None:
         inputs.setdefault(port, []).append(item)
     outputs = {item.path: item.sha256 for _, item in _entries(data[places[1] : places[2]]) if item.sha256}
     wall_s = None if head[1] == b"null" else float(head[1])
-    return _Facts(inputs, outputs, rows[1], data[places[2] + len(_PARTS[2]) : -2].rstrip(), wall_s)
+    return _Facts(inputs, outputs, argv[1], rows[1], data[places[2] + len(_PARTS[2]) : -2].rstrip(), wall_s)
 
 
 def _entries(data: bytes) -> Iterator[tuple[str, _Input]]:
@@ -363,7 +378,8 @@ def _parse_json(data: bytes) -> _Facts | None:
             entry = _Input(item["path"], item.get("sha256"), item.get("checksum"), item.get("staged"))
             inputs.setdefault(item["port"], []).append(entry)
         outputs = {item["path"]: item["sha256"] for item in record["outputs"] if item.get("sha256")}
-        rows, compiled = (json.dumps(record[key]).encode() for key in ("row_parameters", "compiled"))
-        return _Facts(inputs, outputs, rows, compiled, record["wall_s"])
+        keys = ("argv", "row_parameters", "compiled")
+        argv, rows, compiled = (json.dumps(record[key]).encode() for key in keys)
+        return _Facts(inputs, outputs, argv, rows, compiled, record["wall_s"])
     except (KeyError, TypeError, AttributeError):
         return None

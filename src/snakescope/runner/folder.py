@@ -178,6 +178,21 @@ def compile_study(study: Study, name: str | None = None, *, check: bool = False)
     return stale + [Stale(str(path.relative_to(study.root)), "") for path in leftover]
 
 
+def uncompiled(study: Study) -> list[Problem]:
+    """Say that rules are not what their pipeline and tools say now; a warning for who hands both on."""
+    where = layout.pipeline_file(study.config.pipeline)
+    fix = "Run: snakescope run, and export again. Else it tells of other results than these."
+    try:
+        stale = compile_study(study, check=True)
+    except InputError as error:
+        return [Problem(where, f"cannot be compiled any more ({error.problems[0].message})", fix)]
+    return (
+        [Problem(where, "it, or a tool of it, has changed since it was compiled for the last run", fix)]
+        if stale
+        else []
+    )
+
+
 def _bring_environments(root: Path, pipeline: Pipeline) -> None:
     """Copy what shipped tools need of ``envs/`` and is not in the study; Snakemake looks for it in every mode."""
     names = {step.tool.spec.environment.conda for step in pipeline.steps.values()}

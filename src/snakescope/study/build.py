@@ -14,6 +14,7 @@ from snakescope.study.inventory import Inventory, StepSurvey
 from snakescope.study.model import RAW, RUN, Association, Dataset, Origin, Study
 from snakescope.study.sources import Gathered
 from snakescope.study.spec import DatasetSpec, StudySpec
+from snakescope.words import many
 
 
 def build_study(name: str, gathered: Gathered, inventory: Inventory) -> Study:
@@ -88,7 +89,7 @@ def _with_places(text: str, inventory: Inventory, count: int) -> str:
 
 def _run_text(inventory: Inventory) -> str:
     counts = (inventory.jobs_done, "done"), (inventory.jobs_failed, "failed"), (inventory.jobs_pending, "not yet run")
-    told = ", ".join(f"{count} jobs {word}" for count, word in counts if count or word == "done")
+    told = ", ".join(f"{many(count, 'job')} {word}" for count, word in counts if count or word == "done")
     return f"The Snakemake workflow that made the results, and the record of its run as an RO-Crate ({told})."
 
 
@@ -108,7 +109,7 @@ def _entry(step: StepSurvey) -> Entry | None:
     entries = sorted(step.entries.items(), key=lambda item: (-item[1], item[0].overview))
     if len(entries) < 2:
         return entries[0][0] if entries else None
-    overview = " ".join(f"{entry.overview} ({count} jobs)" for entry, count in entries)
+    overview = " ".join(f"{entry.overview} ({many(count, 'job')})" for entry, count in entries)
     return dataclasses.replace(entries[0][0], overview=overview)
 
 
@@ -129,9 +130,12 @@ def dataset_origins(keys: Iterable[str], spec: StudySpec) -> Iterator[Origin]:
         by_jobs = key not in (RAW, RUN)
         typed = spec.datasets.get(key, DatasetSpec())
         for name, told in (("name", typed.name), ("description", typed.description)):
-            detail = layout.STUDY_YAML if told else "what its jobs record" if by_jobs else "the sheet"
-            yield Origin(f"datasets.{key}.{name}", "study.yaml" if told else "records", detail)
+            detail = layout.STUDY_YAML if told else "what its jobs record" if by_jobs else "its rows"
+            yield Origin(f"datasets.{key}.{name}", "study.yaml" if told else "records" if by_jobs else "sheet", detail)
         if by_jobs:
             yield Origin(f"datasets.{key}.overview", "records", "what its jobs record")
         yield Origin(f"datasets.{key}.associations", "sheet", "the rows its files were made from")
-        yield Origin(f"datasets.{key}.file_list", "records", "what its jobs record")
+        files = (
+            "what the jobs record that read them" if key == RAW else "what its jobs record" if by_jobs else "what ran"
+        )
+        yield Origin(f"datasets.{key}.file_list", "records", files)

@@ -39,7 +39,11 @@ def _voxels(rows: Sequence[Row]) -> str | None:
 
 
 def _voxel(row: Row) -> str:
-    axes, sizes = zip(*[(a, s) for a, s in zip("zyx", row.voxel_size_um, strict=True) if s is not None], strict=True)
+    """Sizes along the axes that the image has: a distance of planes says nothing of an image of one plane."""
+    known = [
+        (a, s) for a, s in zip("zyx", row.voxel_size_um, strict=True) if s is not None and a in (row.axes or "zyx")
+    ]
+    axes, sizes = zip(*known, strict=True)
     return f"{' × '.join(map(format_number, sizes))} ({', '.join(axes)})"
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from snakescope import layout
+from snakescope.cluster.pending import find_pending
 from snakescope.errors import InputError, Problem, problem
+from snakescope.record import digest
 from snakescope.samples import Sheet
 from snakescope.study import ontologies, remote
 from snakescope.study.build import build_study
@@ -27,9 +29,10 @@ from snakescope.study.pagetab.view import PageTab
 from snakescope.study.rembi import Rembi
 from snakescope.study.replace import building_site, put_in_place, recover
 from snakescope.study.sources import Gathered
-from snakescope.study.spec import StudySpec
+from snakescope.study.spec import StudySpec, unknown_steps
 from snakescope.study.survey import survey
 from snakescope.study.tree import CRATE, Tree, copy_workflow, run_file
+from snakescope.words import many
 from snakescope.workflow import Plan
 
 FOLDER = "study"
@@ -112,6 +115,7 @@ def export(
     keep_staged: bool = True,
     fetch_raw: bool = False,
     dry_run: bool = False,
+    doubts: Sequence[Problem] = (),
     progress: Progress | None = None,
 ) -> ExportReport:
     """Write the study: REMBI, the archive submission, the run crate, checksums.
@@ -134,6 +138,8 @@ def export(
         Bring raw images that lie in iRODS, and of which no copy is here, into ``fetched/`` first.
     dry_run
         Check and count, write and fetch nothing.
+    doubts
+        More that is doubtful, for the report.
     progress
         Told the name of the pass, what is done and how much there is.
 
@@ -177,7 +183,7 @@ def export(
         fields=len(study.origins),
         seconds=time.monotonic() - started,
         overruled=tuple(gathered.overruled),
-        warnings=tuple(gathered.warnings),
+        warnings=(*doubts, *gathered.warnings),
     )
 
 
@@ -222,6 +228,8 @@ def prepare(
     )
     if typed:  # what a file that cannot be read leaves open is not missing
         problems += [*gathered.problems, *_missing(gathered)]
+    gathered.warnings += _outdated(root, plan)
+    problems += unknown_steps(spec, plan.steps)
     inventory = survey(
         root,
         shared,
@@ -240,6 +248,20 @@ def prepare(
     if problems:
         raise InputError(_capped(problems, root))
     return gathered, inventory
+
+
+def _outdated(root: Path, plan: Plan) -> Iterator[Problem]:
+    """Jobs that ran with another sheet, pipeline or tool than there is now, which is what the crate gets."""
+    found = find_pending(plan, root)
+    stale = [
+        f"{step} {unit}" for step, units in found.pairs.items() for unit, state in units.items() if state == "stale"
+    ]
+    if stale:
+        message = (
+            f"{many(len(stale), 'job')} ran with other parameters, images, facts of them or tools than there are now"
+        )
+        fix = "Run: snakescope run, and export again. Else the sheet and the pipeline tell of other results than these."
+        yield Problem(f"records, such as {stale[0]}", message, fix)
 
 
 def _missing(gathered: Gathered) -> list[Problem]:
@@ -300,7 +322,7 @@ def _write_views(
         from snakescope.study.bia.view import BiaCrate
 
         views.append(BiaCrate(site, study, inventory))
-    _write_origins(site / ORIGINS, study)
+    _write_origins(site / ORIGINS, study, inventory)
     for file in [*copy_workflow(site, study, inventory), *inventory.shared_files()]:
         for view in views:
             view.run_file(file)
@@ -326,8 +348,14 @@ def _write_views(
         raise InputError(_capped(found, final))
 
 
-def _write_origins(path: Path, study: Study) -> None:
+def _write_origins(path: Path, study: Study, inventory: Inventory) -> None:
+    """Where each field comes from, and digests of the files that were asked, by which a later change is seen."""
+    root, sheet = inventory.root, inventory.sheet.path
     lines = ["field\tsource\tdetail", *(f"{o.field}\t{o.source}\t{o.detail}" for o in study.origins)]
+    asked = [root / layout.STUDY_YAML, root / layout.pipeline_file(inventory.plan.compiled["pipeline"])]
+    for file in (*asked, *([sheet] if sheet and sheet.is_relative_to(root) else [])):
+        if file.is_file():
+            lines.append(f"{file.relative_to(root).as_posix()}\tfile\tsha256:{digest(file)}")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -15,6 +15,8 @@ from snakescope.study.export import ExportReport, completeness
 from snakescope.study.model import RAW, RUN
 from snakescope.study.remote import FETCH
 from snakescope.study.sources import Gathered
+from snakescope.study.spec import unknown_steps
+from snakescope.words import many
 
 SHOWN = 20
 
@@ -43,8 +45,9 @@ def rembi_lines(
         If ``config/study.yaml`` or a column of the sheet says something that cannot be.
     """
     gathered = completeness(root, sheet, title_of_pipeline, list(methods.values()), operations)
-    if gathered.problems:
-        raise InputError(gathered.problems)
+    problems = [*gathered.problems, *unknown_steps(gathered.spec, operations)]
+    if problems:
+        raise InputError(problems)
     origins = [*gathered.origins, *dataset_origins([RAW, *methods, RUN], gathered.spec)]
     automatic = sum(origin.source != "study.yaml" for origin in origins)
     fields = len(origins) + len(gathered.missing)
@@ -53,7 +56,7 @@ def rembi_lines(
     )
     if not gathered.missing:
         return [f"{line}, none is missing", *_doubts(gathered)]
-    lines = [f"{line}, {len(gathered.missing)} are missing:"]
+    lines = [f"{line}, {len(gathered.missing)} {'is' if len(gathered.missing) == 1 else 'are'} missing:"]
     width = max(len(item.field) for item in gathered.missing)
     lines += [f"  {item.field:<{width}}  {item.known_by} should know" for item in gathered.missing]
     lines.append(f"  Write them into {layout.STUDY_YAML} before you export; a run needs none of them.")
@@ -75,8 +78,8 @@ def export_text(report: ExportReport) -> str:
     where = f" {report.folder}" if report.folder else ""
     lines = [f"{verb}{where}: {report.title}", ""]
     width = max(len(name) for name, _ in report.datasets)
-    lines += [f"  {name:<{width}}  {files:>8} files" for name, files in report.datasets]
-    told = [f"{report.done} jobs done", f"{report.failed} failed", f"{report.pending} not run yet"]
+    lines += [f"  {name:<{width}}  {files:>8,} {'file' if files == 1 else 'files'}" for name, files in report.datasets]
+    told = [f"{many(report.done, 'job')} done", f"{report.failed} failed", f"{report.pending} not run yet"]
     lines += ["", "  " + ", ".join(text for text in told if not text.startswith("0 ") or text.endswith("done"))]
     lines.append(f"  {_share(report.automatic, report.fields)} of {report.fields} fields were filled by themselves")
     lines += [f"  left out: {text}" for text in _left_out(report)]
@@ -92,18 +95,20 @@ def export_text(report: ExportReport) -> str:
 
 def _left_out(report: ExportReport) -> Iterator[str]:
     if report.sensitive_rows:
-        yield f"{report.sensitive_rows} sensitive rows, and {report.left_out} jobs over other rows too that read one"
+        rows, jobs = many(report.sensitive_rows, "sensitive row"), many(report.left_out, "job")
+        yield f"{rows}, and {jobs} over other rows too that read one"
     if report.unhashed:
-        yield f"{report.unhashed} raw images from the checksums, since no job has read them yet"
+        yield f"{many(report.unhashed, 'raw image')} from the checksums, since no job has read them yet"
     if report.by_reference:
-        yield f"{report.by_reference} raw images from the checksums, since they are not here but in iRODS"
+        yield f"{many(report.by_reference, 'raw image')} from the checksums, not here but in iRODS"
     if report.stray:
-        yield f"{report.stray} records of rows or steps that the study no longer has"
+        yield f"{many(report.stray, 'record')} of rows or steps that the study no longer has"
 
 
 def _elsewhere(report: ExportReport) -> Iterator[str]:
     if report.by_reference:
-        yield f"  {report.by_reference} raw images are in iRODS: fetch them before the upload with: {FETCH}"
+        are = "is in iRODS: fetch it" if report.by_reference == 1 else "are in iRODS: fetch them"
+        yield f"  {many(report.by_reference, 'raw image')} {are} before the upload with: {FETCH}"
     if report.by_reference_unhashed:
         why = "no job has read them, and the catalogue does not say"
         yield f"  {report.by_reference_unhashed} of them are told of without a sha256: {why}"

@@ -7,13 +7,17 @@ what is still missing after all have been asked is `snakescope.study.gather`'s t
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+import re
+import unicodedata
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from snakescope import layout
+from snakescope.errors import Problem
 from snakescope.study import identifiers
-from snakescope.tool.base import SAFE_NAME, Model
+from snakescope.tool.base import SAFE_NAME, Model, near_miss
 
 T = TypeVar("T")
 
@@ -23,21 +27,32 @@ def _checked(check: Callable[[str], T]) -> AfterValidator:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    line = " ".join(text.split())
+    if not line:
+        raise ValueError(f"found {text!r}; expected text")
+    if unfit := [sign for sign in line if unicodedata.category(sign) in ("Cc", "Cs")]:
+        raise ValueError(f"holds the control character {unfit[0]!r}, which no archive takes; remove it")
+    return line
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+\S*", text):
+        raise ValueError(f"found {text!r}; expected an address that begins with http:// or https://")
+    return text
 
 
 def _date(value: Any) -> Any:
     return identifiers.release_date(value) if isinstance(value, str | datetime.date) else value
 
 
-Text = Annotated[str, AfterValidator(_one_line), Field(min_length=1)]
+Text = Annotated[str, AfterValidator(_one_line)]
 Email = Annotated[str, _checked(identifiers.email)]
 Orcid = Annotated[str, _checked(identifiers.orcid)]
 Ror = Annotated[str, _checked(identifiers.ror)]
 Doi = Annotated[str, _checked(identifiers.doi)]
 LicenceText = Annotated[str, _checked(lambda text: identifiers.licence(text).name)]
 Date = Annotated[datetime.date, BeforeValidator(_date)]
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
+Url = Annotated[str, _checked(_url)]
 
 
 class AffiliationSpec(Model):
@@ -217,3 +232,15 @@ class StudySpec(Model):
     """Steps whose files are not handed in; what was made from them refers to what they were made from."""
     voxels_of_1_um: bool = False
     """The voxels are really of 1 µm along every axis, which is otherwise taken for a value that nobody set."""
+
+
+def unknown_steps(spec: StudySpec, steps: Collection[str]) -> list[Problem]:
+    """What the file says of steps that the pipeline does not have."""
+    known = f"There are: {', '.join(steps)}."
+    named = [("leave_out", name) for name in spec.leave_out]
+    named += [("datasets", name) for name in spec.datasets if name != "raw-images"]
+    return [
+        Problem(f"{layout.STUDY_YAML}: {key}", f"there is no step {name!r}", near_miss(name, steps) or known)
+        for key, name in named
+        if name not in steps
+    ]

@@ -51,8 +51,10 @@ def _entities(
     for row in fill.sheet.rows:
         groups.setdefault(row_key(row, kind, columns), []).append(row)
     by_title = {spec.title: spec for spec in specs}
-    if len(by_title) < len(specs):
-        fill.problem(f"{layout.STUDY_YAML}: {kind}s", "two of them have the same title, or none")
+    if len(by_title) < len(specs) or (len(specs) > 1 and None in by_title):
+        fill.problem(
+            f"{layout.STUDY_YAML}: {kind}s", "one has no title, or that of another; expected each to have its own"
+        )
     titles = fill.found.titles[kind] = {}
     found = []
     for key, rows in groups.items():
@@ -86,7 +88,7 @@ def _spec_of(fill: Filler, kind: str, specs: Sequence[S], by_title: dict[str | N
         message = (
             f"found nothing; {layout.STUDY_YAML} names {len(specs)} {kind}s, and the row must say which is its own"
         )
-        known = ", ".join(repr(spec.title) for spec in specs)
+        known = ", ".join(repr(spec.title) for spec in specs if spec.title)
         fill.problem(where, message, f"Give the sheet a column {kind!r} with one of: {known}.")
     return specs[0] if specs else None
 
@@ -114,7 +116,10 @@ def _biosample(
 
 
 def _organism(fill: Filler, ontologies: Ontologies, text: str, base: str) -> Organism | None:
-    known, label, term_id = _term(fill, ontologies.organism, text, f"{base}.organism", "NCBITaxon")
+    read = _term(fill, ontologies.organism, text, f"{base}.organism", "NCBITaxon")
+    if read is None:
+        return None
+    known, label, term_id = read
     if known is not None:
         return Organism(known.label, known.common_name, known.id)
     if label and term_id:
@@ -129,8 +134,8 @@ def _organism(fill: Filler, ontologies: Ontologies, text: str, base: str) -> Org
 
 def _term(
     fill: Filler, find: Callable[[str], Term | None], text: str, where: str, prefix: str
-) -> tuple[Term | None, str | None, identifiers.TermId | None]:
-    """Read ``name``, ``id`` or ``name (id)``: the known term, or the name and id as they stand."""
+) -> tuple[Term | None, str | None, identifiers.TermId | None] | None:
+    """Read ``name``, ``id`` or ``name (id)``: the known term, or the name and id as they stand; None if told wrong."""
     if found := find(text):
         return found, None, None
     label, _, rest = text.partition("(")
@@ -139,14 +144,19 @@ def _term(
         term_id = identifiers.term_id(id_text) if id_text and rest.rstrip().endswith(")") else None
     except ValueError as error:
         fill.problem(where, str(error))
-        return None, None, None
+        return None
     if term_id is None:
         return find(text), None, None
     if term_id.prefix != prefix:
         fill.problem(where, f"found a term of {term_id.prefix}; expected one of {prefix}")
-        return None, None, None
-    known = find(term_id.curie)
-    return (known if known and known == find(label) else None), label, term_id
+        return None
+    known, named = find(term_id.curie), find(label)
+    if known and named and known != named:
+        fill.problem(
+            where, f"found {text!r}; the name is that of {named}, the id that of {known}", "Write one of the two."
+        )
+        return None
+    return (known if known == named else None), label, term_id
 
 
 def _specimen(fill: Filler, title: str, spec: SpecimenSpec, rows: list[Row]) -> Specimen | None:
@@ -203,7 +213,7 @@ def _parameters(
     column = fill.column("acquisition_parameters", rows, title)
     parts = [
         ("images", " or ".join(summaries) if len(summaries) <= DIFFERENT else None),
-        ("images", describe_geometry(rows)),
+        ("sheet", describe_geometry(rows)),
         ("sheet", column[0] if column else None),
         ("study.yaml", spec.acquisition_parameters),
     ]
@@ -226,7 +236,10 @@ def _told_by_images(values: Sequence[str | None], rows: int) -> Said:
 
 def _imaging_method(fill: Filler, ontologies: Ontologies, text: str, base: str) -> ImagingMethod | None:
     where = f"{base}.imaging_method"
-    known, label, term_id = _term(fill, ontologies.imaging_method, text, where, "FBbi")
+    read = _term(fill, ontologies.imaging_method, text, where, "FBbi")
+    if read is None:
+        return None
+    known, label, term_id = read
     if known is not None:
         return ImagingMethod(known.label, known.id)
     if label and term_id:

@@ -74,9 +74,7 @@ def survey(
     The inventory; what is wrong with the data stands in `Inventory.problems`.
     """
     steps = {name: StepSurvey(name, _facts(root, plan, name)) for name in plan.steps}
-    unknown = [name for name in leave_out if name not in steps]
     found = Inventory(root, plan, steps, {}, association_of, hidden=hidden)
-    found.problems += [Problem("config/study.yaml: leave_out", f"there is no step {name!r}") for name in unknown]
     for name in leave_out:
         if name in steps:
             steps[name].submitted = False

@@ -13,6 +13,7 @@ from snakescope.record import digest
 from snakescope.samples import Row, build_sheet, sheet_text
 from snakescope.study.inventory import Inventory, Job, StudyFile
 from snakescope.study.model import ADDRESS, RUN, Study
+from snakescope.words import many
 from snakescope.workflow import Plan
 
 CRATE = "run-crate"
@@ -106,7 +107,9 @@ def copy_workflow(folder: Path, study: Study, inventory: Inventory) -> Iterator[
 
 
 def _readme(study: Study, inventory: Inventory) -> str:
-    datasets = "\n".join(f"- {dataset.name}: {dataset.files} files" for dataset in study.datasets if dataset.files)
+    datasets = "\n".join(
+        f"- {dataset.name}: {many(dataset.files, 'file')}" for dataset in study.datasets if dataset.files
+    )
     return f"""# {study.title}
 
 {study.description}

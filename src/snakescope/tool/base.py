@@ -41,7 +41,7 @@ class FaultsError(ValueError):
 
 
 class _StrictLoader(yaml.CSafeLoader):
-    """YAML that refuses a key given twice, which plain YAML readers drop without a word."""
+    """YAML that refuses a key given twice, which plain YAML readers drop, and says where a day is none."""
 
 
 def _mapping_without_duplicates(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -68,6 +68,17 @@ def _number_without_colons(loader: _StrictLoader, node: yaml.ScalarNode) -> int 
 
 for _kind in ("int", "float"):
     _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _number_without_colons)
+
+
+def _timestamp(loader: _StrictLoader, node: yaml.ScalarNode) -> Any:
+    try:
+        return loader.construct_yaml_timestamp(node)
+    except ValueError as error:
+        told = f"{node.value!r} is no day or time ({error})"
+        raise yaml.MarkedYAMLError(problem=told, problem_mark=node.start_mark) from None
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _timestamp)
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
 
 

@@ -134,6 +134,22 @@ def test_a_row_parameter_that_changed_makes_stale(tmp_path: Path) -> None:
     assert ("look", "r001", "stale") not in pairs(find_pending(plan, tmp_path))
 
 
+def test_a_voxel_size_that_was_corrected_in_the_sheet_makes_stale_what_was_told_the_old_one(tmp_path: Path) -> None:
+    image = TOOLS["shear"]["inputs"]["image"] | {"facts": ["voxel_size_um", "time_step_s"]}
+    shear = TOOLS["shear"] | {"inputs": TOOLS["shear"]["inputs"] | {"image": image}}
+    plan = study(tmp_path, tools=TOOLS | {"shear": shear})
+    write_all(tmp_path, plan)
+    for unit in ("r000", "r001"):
+        path = tmp_path / layout.record(unit, "shear")
+        told = '"argv": ["shear", "--voxel-size-um", "0.4,0.1,0.1", "--angle", "30"]'
+        path.write_text(path.read_text().replace('"argv": ["odd \\"words\\"", "[]"]', told))
+    assert find_pending(plan, tmp_path).total == 0
+    plan = change_row(tmp_path, "r001", voxel_size_um="0.4,0.1,0.104")
+    found = pairs(find_pending(plan, tmp_path))
+    assert {("shear", "r001", "stale"), ("look", "r001", "stale"), ("link", "c0", "stale")} <= found
+    assert ("shear", "r000", "stale") not in found
+
+
 def test_a_row_that_joins_a_group_makes_it_stale(tmp_path: Path) -> None:
     write_all(tmp_path, study(tmp_path))
     plan = study(tmp_path, [*rows_of(6), {**rows_of(1)[0], "id": "x", "path": "raw/x.tif", "series": "c0", "t": "9"}])

@@ -550,6 +550,16 @@ def test_a_descriptor_is_named_only_if_it_is_the_one_that_ran(records: Records, 
     assert ids(tool["isBasedOn"]) == ["tools/blur/tool.yaml"]
 
 
+def test_the_homepage_of_a_method_is_no_address_of_our_own_program(records: Records, tmp_path: Path) -> None:
+    compiled = records.compiled("blur")
+    compiled["tool"]["program"]["name"] = "snakescope"
+    records.job("blur", "r0", compiled=compiled)
+    crate = records.crate(tmp_path / "out")
+    assert crate["#tool-blur-2.0.0"]["url"] == "https://example.org/blur"
+    [program] = ids(crate["#tool-blur-2.0.0"]["mainEntity"])
+    assert ids(crate[program]["url"]) == ["tools/blur/tool.yaml"]
+
+
 def test_a_derived_file_names_its_sources(records: Records, tmp_path: Path) -> None:
     records.all_done()
     crate = records.crate(tmp_path / "out")

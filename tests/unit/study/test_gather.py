@@ -83,6 +83,14 @@ def test_a_complete_study_misses_nothing() -> None:
 def test_settings_are_described_from_the_sheet() -> None:
     text = gathered().acquisitions[0].acquisition_parameters
     assert text == ("images of 40 × 96 × 96 (z, y, x); voxels of 0.3 × 0.1 × 0.1 (z, y, x) µm; 2 s between time points")
+    found = gathered()
+    assert origin(found, "acquisitions.Microscope 1.acquisition_parameters") == "sheet"
+
+
+def test_an_image_of_one_plane_has_no_distance_of_planes() -> None:
+    rows = [{"id": "a", "axes": "tyx", "shape": "20,64,64", "voxel_size_um": "1,0.35,0.35"}]
+    text = gathered(rows=rows).acquisitions[0].acquisition_parameters
+    assert text == "images of 20 × 64 × 64 (t, y, x); voxels of 0.35 × 0.35 (y, x) µm; 2 s between time points"
 
 
 def test_what_images_say_needs_no_typing() -> None:
@@ -167,6 +175,16 @@ def test_several_biosamples_and_no_column_to_tell_them_apart_is_a_problem() -> N
     assert any("names 2 biosamples" in str(item) and "'one', 'two'" in str(item) for item in found.problems)
 
 
+def test_each_of_several_biosamples_needs_a_title_of_its_own() -> None:
+    other = {"title": "B", "organism": "mouse", "biological_entity": "cells"}
+    found = gathered({**COMPLETE, "biosamples": [*COMPLETE["biosamples"], other]})
+    told = list(map(str, found.problems))
+    assert (
+        told[0] == "config/study.yaml: biosamples: one has no title, or that of another; expected each to have its own."
+    )
+    assert "with one of: 'B'." in told[1]
+
+
 def test_something_that_no_row_belongs_to_is_a_problem() -> None:
     entry = COMPLETE["biosamples"][0]
     spec = {**COMPLETE, "biosamples": [{**entry, "title": "one"}, {**entry, "title": "two"}]}
@@ -247,8 +265,25 @@ def test_a_term_of_the_wrong_ontology_is_refused() -> None:
     assert "expected one of FBbi" in str(gathered(spec).problems[0])
 
 
-def test_a_name_that_does_not_fit_its_id_is_doubted() -> None:
-    spec = {**COMPLETE, "acquisitions": [{"imaging_instrument": "M", "imaging_method": "confocal (FBbi:00000369)"}]}
+@pytest.mark.parametrize(
+    ("organism", "method", "told"),
+    [
+        ("human", "confocal (FBbi:00000369)", "the id that of FBbi:00000369"),
+        ("Homo sapiens (NCBITaxon:10090)", "light sheet", "the name is that of NCBITaxon:9606 (Homo sapiens)"),
+        ("human", "bright-field (EFO:0000001)", "found a term of EFO; expected one of FBbi"),
+        ("Homo sapiens (NCBITaxon:9606x)", "light sheet", "expected NCBITaxon: and a number"),
+    ],
+)
+def test_a_name_and_an_id_that_contradict_each_other_are_refused_once(organism: str, method: str, told: str) -> None:
+    biosample = {"organism": organism, "biological_entity": "HeLa cells"}
+    acquisition = {"imaging_instrument": "M", "imaging_method": method}
+    found = gathered({**COMPLETE, "biosamples": [biosample], "acquisitions": [acquisition]})
+    assert len(found.problems) == 1
+    assert told in str(found.problems[0])
+
+
+def test_a_name_that_is_not_known_beside_a_known_id_is_doubted() -> None:
+    spec = {**COMPLETE, "acquisitions": [{"imaging_instrument": "M", "imaging_method": "our way (FBbi:00000369)"}]}
     found = gathered(spec)
     assert found.problems == []
     assert len(found.warnings) == 1

@@ -13,6 +13,7 @@ from snakescope import layout
 from snakescope.errors import InputError
 from snakescope.runner.demo import STUDY
 from snakescope.study.gather import read_spec
+from snakescope.study.spec import StudySpec, unknown_steps
 
 AUTHOR = {
     "first_name": "Ada",
@@ -124,3 +125,36 @@ def test_the_shipped_file_without_its_marks_is_a_valid_example_of_every_key(tmp_
 
 def test_the_demo_leaves_nothing_out(tmp_path: Path) -> None:
     assert read_spec(write(tmp_path, STUDY)).authors[0].orcid == "0000-0002-1825-0097"
+
+
+def test_steps_that_the_pipeline_does_not_have_are_told() -> None:
+    named = {"leave_out": ["deskew", "deskw"], "datasets": {"raw-images": {"name": "x"}, "track": {}, "foo": {}}}
+    found = unknown_steps(StudySpec.model_validate({"schema": 1, **named}), ("deskew", "track"))
+    assert list(map(str, found)) == [
+        "config/study.yaml: leave_out: there is no step 'deskw'.\n    Did you mean 'deskew'?",
+        "config/study.yaml: datasets: there is no step 'foo'.\n    There are: deskew, track.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title: ''", "title: found ''; expected text."),
+        ('title: "red \\e[31m"', "title: holds the control character '\\x1b', which no archive takes; remove it."),
+        (
+            "release_date: 2027-02-30",
+            "2:15: not valid YAML: '2027-02-30' is no day or time (day is out of range for month).",
+        ),
+        (
+            "links: [{url: 'ftp://a.b/c'}]",
+            "links.0.url: found 'ftp://a.b/c'; expected an address that begins with http://",
+        ),
+    ],
+)
+def test_texts_days_and_addresses_that_are_none_are_refused_where_they_stand(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    root = write(tmp_path, f"schema: 1\n{text}\n")
+    with pytest.raises(InputError) as caught:
+        read_spec(root)
+    assert f"{layout.STUDY_YAML}:{'' if message[0] == '2' else ' '}{message}" in str(caught.value)

@@ -713,3 +713,16 @@ def test_the_crate_says_of_an_image_in_irods_what_its_list_says(
 def test_an_image_in_irods_that_no_list_names_is_told(away: Study) -> None:
     away.rows(RAW_KEY, lambda text: "".join(line for line in text.splitlines(True) if not line.startswith("raw/b")))
     assert "'#raw-b.tif' tells of an image in iRODS that no file list names so" in only(away)
+
+
+def test_what_people_have_written_since_the_export_is_told(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+    study.write("config/study.yaml", "license: CC0\n")
+    names = ("config/study.yaml", "config/samples.tsv")
+    rows = [f"{name}\tfile\tsha256:{digest(tmp_path / name)}\n" for name in names]
+    study.write("study/origins.tsv", "field\tsource\tdetail\ntitle\tstudy.yaml\tconfig/study.yaml\n" + "".join(rows))
+    study.write_checksums()
+    assert verify(tmp_path).problems == []
+    study.write("config/study.yaml", "license: CC BY 4.0\n").remove("config/samples.tsv")
+    told = [str(problem) for problem in verify(tmp_path).problems if problem.where in names]
+    assert told == [f"{name}: has changed since the study was exported.\n    Run: snakescope export" for name in names]

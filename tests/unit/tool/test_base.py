@@ -88,7 +88,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
         (b"\ta: 1\n", "file.yaml:1:1: not valid YAML: found character that cannot start any token."),
         (b"? [a]\n: 1\n", "file.yaml:1:3: not valid YAML: found a list or a mapping as a key."),
         (b"a: {{x}}\n", "file.yaml:1:5: not valid YAML: found a list or a mapping as a key."),
-        (b"a: 2024-13-45\n", "file.yaml: not valid YAML: month must be in 1..12."),
+        (b"a: 2024-13-45\n", "file.yaml:1:4: not valid YAML: '2024-13-45' is no day or time (month must be in 1..12)."),
         (b"a: !!int x\n", "file.yaml: not valid YAML: invalid literal for int() with base 10: 'x'."),
         (b"a: " + b"9" * 5000 + b"\n", "file.yaml: not valid YAML: Exceeds the limit (4300 digits)"),
         (b"a: !!python/object/apply:os.system [ls]\n", "file.yaml:1:4: not valid YAML: could not determine a constr"),

@@ -20,6 +20,8 @@ from snakescope.study.crate.graph import Graph, one_or_many, refs
 from snakescope.study.crate.words import local_id, media_type, path_id, short_digest
 from snakescope.study.inventory import Inventory, StudyFile
 
+# Of tools that this package implements, the homepage tells of the method, and of somebody else's program.
+OWN = "snakescope"
 _CONDA = re.compile(r'^    conda:\s*(?:None if .* else )?"(?:\.\./)*([^"]+)"', re.MULTILINE)
 _SPDX_ID = re.compile(r"[A-Za-z0-9.+-]+")
 
@@ -234,7 +236,8 @@ class Prospect:
         facts, program = tool.facts, tool.facts["program"]
         descriptor = f"tools/{facts['id']}/tool.yaml"
         same = self._files.get(descriptor) == facts["descriptor_sha256"]
-        url = _url(facts) or ({"@id": path_id(descriptor)} if descriptor in self._files else None)
+        here = {"@id": path_id(descriptor)} if descriptor in self._files else None
+        url = _url(facts) or here
         wrapped = graph.add_once(
             local_id("program", facts["id"], program["name"], tool.version),
             "SoftwareApplication",
@@ -242,7 +245,7 @@ class Prospect:
                 "name": program["name"],
                 "version": tool.version,
                 "description": f"The program that the tool {facts['name']} runs.",
-                "url": url,
+                "url": here if program["name"] == OWN else url,
             },
         )
         properties = {

@@ -13,7 +13,7 @@ from pathlib import Path
 from snakescope.errors import Problem, problem
 from snakescope.study.verify.crate import check_crate
 from snakescope.study.verify.files import CHECKSUMS, CRATE, FOLDER, Files
-from snakescope.study.verify.records import check_records
+from snakescope.study.verify.records import check_records, check_sources
 from snakescope.words import many
 
 Progress = Callable[[str, int, int], None]
@@ -54,7 +54,8 @@ def verify(root: Path, *, remote: bool = False, progress: Progress | None = None
     """Check the export of a study: ``study/`` in the study folder.
 
     Every file that ``checksums.sha256`` names is there with its digest; every file on disk stands in the checksums
-    and in one file list; the crate's ids, sizes and digests hold; no job has run since.
+    and in one file list; the crate's ids, sizes and digests hold; no job has run since, and nobody has edited
+    sheet, pipeline or ``study.yaml``.
 
     Parameters
     ----------
@@ -83,6 +84,7 @@ def verify(root: Path, *, remote: bool = False, progress: Progress | None = None
     files.check()
     crate = check_crate(files)
     problems, notes = check_records(root, files, crate)
+    problems += check_sources(root, folder)
     unhashed = len(files.unclaimed)
     if unhashed:
         notes.append(f"{many(unhashed, 'file')} without a recorded digest: only presence and size were checked")

@@ -1,4 +1,4 @@
-"""An export against the records and results of today: what is new since, what was left out, what belongs nowhere."""
+"""An export against the study of today: what has changed since, what was left out, what belongs nowhere."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any
 
 from snakescope import layout
 from snakescope.errors import InputError, Problem
-from snakescope.record import TIMESTAMP
+from snakescope.record import TIMESTAMP, digest
 from snakescope.study.verify.crate import Crate
-from snakescope.study.verify.files import CRATE, EXPORT_AGAIN, FOLDER, Files, shown
+from snakescope.study.verify.files import CRATE, EXPORT_AGAIN, FOLDER, Files, is_plain, shown
 from snakescope.tool.base import read_yaml
 from snakescope.words import many
 from snakescope.workflow import Plan
 
+ORIGINS = "origins.tsv"
 _TOLD_STEP = 1000
 
 
@@ -92,6 +93,21 @@ def _read_records(root: Path, files: Files, found: _Found, *, believe: bool) -> 
             found.newer |= results
         if index % _TOLD_STEP == 0:
             files.progress("comparing records", index, len(paths))
+
+
+def check_sources(root: Path, folder: Path) -> list[Problem]:
+    """Compare what people have written with the digests that the export has kept of it."""
+    try:
+        lines = (folder / ORIGINS).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):  # that it is not there or broken, the checksums tell
+        return []
+    told = (line.split("\t") for line in lines)
+    kept = {cells[0]: cells[2] for cells in told if len(cells) == 3 and cells[1] == "file" and is_plain(cells[0])}
+    return [
+        Problem(shown(name), "has changed since the study was exported", EXPORT_AGAIN)
+        for name, found in kept.items()
+        if not (root / name).is_file() or f"sha256:{digest(root / name)}" != found
+    ]
 
 
 def _plan(root: Path) -> tuple[set[tuple[str, str]] | None, frozenset[str]]:
