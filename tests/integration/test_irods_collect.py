@@ -397,6 +397,17 @@ def test_a_voxel_size_written_by_hand_stays(zone: Zone, root: str, study: Path) 
     assert "the sheet says '0.9,0.1,0.1'" in report.disagreements[0].message
 
 
+def test_an_avu_of_one_axis_leaves_the_others_to_the_header_and_contradictions_are_told(
+    zone: Zone, root: str, study: Path
+) -> None:
+    zone.put(f"{root}/z.tif", tiff_bytes(), [("snakescope.voxel_size_z", "0.4", "um")])
+    zone.put(f"{root}/same.tif", tiff_bytes(), [("snakescope.voxel_size_um", "0.3,0.1,0.1", "")])
+    report = collect(root, study)
+    assert rows(study)["z"].voxel_size_um == (0.4, 0.1, 0.1)
+    (told,) = report.disagreements
+    assert "its AVU says '0.4,0.1,0.1', the header of the file '0.3,0.1,0.1'; the AVU was taken" in str(told)
+
+
 @pytest.mark.parametrize("path", ["empty", "hidden"])
 def test_no_rows_means_empty_or_no_permission(
     zone: Zone, root: str, study: Path, path: str, monkeypatch: pytest.MonkeyPatch

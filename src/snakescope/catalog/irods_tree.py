@@ -300,8 +300,8 @@ def _images(
     fields.pop("z", None)
     if name in series:
         fields["series"] = series[name]
-    told = each.mapped.cells
     for facts in each.facts:
+        told = each.mapped.cells | _completed(each.mapped.cells, facts)
         label = split_suffix(each.item.label)[0]
         cells = {"path": each.uri, **facts, **fields, **told, **each.state}
         if len(each.facts) > 1:
@@ -312,9 +312,17 @@ def _images(
         each.mapped.refused += refused
         sources = dict.fromkeys(told, "its AVU says")
         kept = {key: text for key, text in cells.items() if text or key == "checksum"}
-        yield Image(each.uri, int(facts["scene"]), label, kept, sources, each.untold)
+        yield Image(each.uri, int(facts["scene"]), label, kept, sources, each.untold, facts)
     if each.unknown:
         found.unknown.append((shown(name), each.unknown))
+
+
+def _completed(told: Mapping[str, str], facts: Mapping[str, str]) -> dict[str, str]:
+    """The voxel size of AVUs that leave axes open, with these as the header says."""
+    parts, others = (cells.get("voxel_size_um", "").split(",") for cells in (told, facts))
+    if len(parts) != len(others) or all(parts):
+        return {}
+    return {"voxel_size_um": ",".join(one or other for one, other in zip(parts, others, strict=True))}
 
 
 def _fitting(

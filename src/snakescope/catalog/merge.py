@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +52,8 @@ class Image:
         Who says what a cell says, where it is neither the file nor its name: the AVUs of iRODS.
     untold
         Columns of which nothing is known this time; what AVUs once said in them stays.
+    header
+        What the file's header says, in cells that `sources` fill; empty where it was not read.
     """
 
     file: str
@@ -60,6 +62,7 @@ class Image:
     cells: Mapping[str, str]
     sources: Mapping[str, str] = field(default_factory=dict)
     untold: Collection[str] = ()
+    header: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -119,6 +122,7 @@ def _add_new(images: Sequence[Image], merged: Merged) -> None:
         cells = {"id": ids[key], **image.cells, "series": image.cells.get("series") or ids[key]}
         merged.rows.append(_note_sources(cells, image, ()))
         merged.added.append(ids[key])
+        merged.disagreements += _contradictions(ids[key], cells, image)
 
 
 def _merge_row(row: Row, image: Image, merged: Merged, refresh: Collection[str], where: str) -> dict[str, str]:
@@ -142,6 +146,7 @@ def _merge_row(row: Row, image: Image, merged: Merged, refresh: Collection[str],
             changes.append(Change(row.id, column, cells[column], ""))
             cells[column] = ""
     _note_sources(cells, image, kept)
+    merged.disagreements += _contradictions(where, cells, image)
     merged.changes += changes
     (merged.updated if changes else merged.unchanged).append(row.id)
     return cells
@@ -182,6 +187,15 @@ def _note_sources(cells: dict[str, str], image: Image, kept: Sequence[str]) -> d
     return cells
 
 
+def _contradictions(where: str, cells: Mapping[str, str], image: Image) -> Iterator[Problem]:
+    """Where an AVU was taken though the header of the file says otherwise."""
+    for column, source in image.sources.items():
+        header, told = image.header.get(column), image.cells.get(column)
+        if header and told and not _agree(column, told, header) and _agree(column, cells[column], told):
+            message = f"{source} {told!r}, the header of the file {header!r}; the AVU was taken"
+            yield Problem(f"{where}: {column}", message, "Correct the AVU, or the cell.")
+
+
 def _has_changed(cells: Mapping[str, str], found: Mapping[str, str]) -> bool:
     """Whether the file is another one than the sheet's; without checksums, a new date is reason enough."""
     known = [name for name in ("bytes", "checksum") if name in found]
@@ -209,7 +223,8 @@ def _choose(column: str, old: str, value: str, row_id: str, *, prefer_file: bool
 def _agree(column: str, old: str, value: str) -> bool:
     if column in ("voxel_size_um", "time_step_s"):
         pairs = zip(old.split(","), value.split(","), strict=True)
-        return all(not there.strip() or math.isclose(float(here), float(there), rel_tol=_SAME) for here, there in pairs)
+        known = ((float(here), float(there)) for here, there in pairs if here.strip() and there.strip())
+        return all(math.isclose(here, there, rel_tol=_SAME) for here, there in known)
     if column in ("t", "bytes", "scene", "c") and old.isdigit() and value.isdigit():
         return int(old) == int(value)
     return old.replace(" ", "") == value.replace(" ", "")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from snakescope.catalog import CollectReport, collect_folder, render_report
+from snakescope.catalog.merge import Image, merge
 from snakescope.samples import Sheet, build_sheet, read_sheet, write_sheet
 
 Make = Callable[..., Path]
@@ -206,3 +207,31 @@ def test_the_report_for_scripts_is_complete(study: Study, make_image: Make) -> N
     assert facts["unreadable"] == [{"path": "bad.tif", "reason": "found no image; expected a TIFF file"}]
     assert facts["added"] == ["cell_t0", "cell_t1"]
     assert isinstance(report.sheet, Sheet)
+
+
+@pytest.mark.parametrize(
+    ("told", "header", "expected"),
+    [
+        ("0.3,0.1,0.1", "0.3,0.104,0.104", ["its AVU says '0.3,0.1,0.1', the header of the file '0.3,0.104,0.104'"]),
+        ("0.3,,", "0.4,0.1,0.1", ["its AVU says '0.3,,', the header of the file '0.4,0.1,0.1'"]),
+        ("0.3,,", "0.3,0.1,0.1", []),
+        ("0.3,0.1,0.1", "0.30,0.10,0.10", []),
+        ("0.3,0.1,0.1", "", []),
+    ],
+)
+def test_an_avu_that_says_other_than_the_header_is_told(
+    tmp_path: Path, told: str, header: str, expected: list[str]
+) -> None:
+    cells = {"path": "irods:///z/a.tif", "voxel_size_um": told}
+    image = Image(
+        "irods:///z/a.tif", 0, "a", cells, {"voxel_size_um": "its AVU says"}, header={"voxel_size_um": header}
+    )
+    first = merge(None, [image], tmp_path, ())
+    again = merge(build_sheet(first.columns, first.rows), [image], tmp_path, ())
+    for merged in (first, again):
+        assert [item.message.partition(";")[0] for item in merged.disagreements] == expected
+        assert merged.rows[0]["voxel_size_um"] == told
+    # A cell that somebody set otherwise is told as such, once.
+    by_hand = [{**first.rows[0], "voxel_size_um": "0.5,0.1,0.1"}]
+    (problem,) = merge(build_sheet(first.columns, by_hand), [image], tmp_path, ()).disagreements
+    assert "the sheet says '0.5,0.1,0.1', its AVU says" in problem.message
