@@ -24,7 +24,7 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         metadata={"help": "Seconds between two questions to Slurm at first; up to 60 when nothing changes for long."},
     )
     margin_mb: int = field(
-        default=300,
+        default=400,
         metadata={"help": "Memory in MB that a job gets beside the rule's mem_mb: for the Snakemake around the tool."},
     )
 

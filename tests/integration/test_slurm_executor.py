@@ -240,7 +240,7 @@ def test_a_refusal_is_said_in_words_and_ends_the_row_alone(study: TinyStudy) -> 
     done = snakemake(compiled(study), "--set-resources", "stamp:mem_mb=999000")
     told = done.stdout + done.stderr
     assert done.returncode == 1
-    assert "stamp/r0: no node has 1 cores, 999300M of memory" in told
+    assert "stamp/r0: no node has 1 cores, 999400M of memory" in told
     assert "error: stamp/r0: no node has 1 cores" in study.read("logs/r0/stamp.log")
     assert "Traceback" not in told
 
