@@ -92,9 +92,9 @@ def test_rows_run_alone_and_what_slurm_says_of_them_is_in_their_records(
     assert record.scheduler["elapsed_s"] >= 1
     assert record.scheduler["queue_s"] >= 0
     assert record.scheduler["cpu_s"] > 0.3
-    assert 20 < record.scheduler["max_rss_mb"] < record.scheduler["mem_mb"] == 1300
+    assert 20 < record.scheduler["max_rss_mb"] < record.scheduler["mem_mb"] == 1400
     # the broken row failed by itself: once, alone, and its log is where the message says
-    assert attempts(study, "stamp/r1") == [("failed", 1300)]
+    assert attempts(study, "stamp/r1") == [("failed", 1400)]
     failed = read_record(study.root / "logs/r1/stamp.failed.json", study.root)
     assert failed.scheduler is not None
     assert failed.scheduler["state"] == "FAILED"
@@ -140,7 +140,7 @@ def test_more_time_after_a_time_out_and_nothing_else(study: TinyStudy) -> None:
     )
     done = snakemake(compiled(study), "records/r0/stamp.json")
     assert done.returncode == 0, done.stderr
-    assert attempts(study, "stamp/r0") == [("timeout", 1300), ("done", 1300)]
+    assert attempts(study, "stamp/r0") == [("timeout", 1400), ("done", 1400)]
 
 
 def test_a_lost_node_costs_one_attempt(study: TinyStudy, slurm_cluster: SlurmSite) -> None:
@@ -151,7 +151,7 @@ def test_a_lost_node_costs_one_attempt(study: TinyStudy, slurm_cluster: SlurmSit
     assert job.node is not None
     slurm_cluster.kill_node(job.node)
     assert head.wait(90) == 0
-    assert attempts(study, "stamp/r0") == [("node", 1300), ("done", 1300)]
+    assert attempts(study, "stamp/r0") == [("node", 1400), ("done", 1400)]
 
 
 def test_jobs_of_a_killed_head_are_taken_over_and_none_runs_twice(study: TinyStudy, slurm_cluster: SlurmSite) -> None:
