@@ -209,6 +209,15 @@ def test_series_time_and_channel_come_from_names(zone: Zone, root: str, study: P
     ]  # fmt: skip
 
 
+def test_the_time_between_stacks_comes_from_names(zone: Zone, root: str, study: Path) -> None:
+    for t in range(3):
+        zone.put(f"{root}/cell_ch0_stack{t:04d}_488nm_0000000msec_{t * 2500:010d}msecAbs.tif", tiff_bytes())
+    collect(root, study, yes=True)
+    assert [row.time_step_s for row in rows(study).values()] == [2.5, 2.5, 2.5]
+    again = collect(root, study, yes=True)
+    assert (again.changes, again.disagreements) == ([], [])
+
+
 def test_include_and_exclude_count_what_they_leave_out(zone: Zone, root: str, study: Path) -> None:
     for name in ("a.tif", "b.tif", "raw/c.tif", "raw/d.tif"):
         zone.put(f"{root}/{name}", tiff_bytes())

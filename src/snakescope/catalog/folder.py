@@ -198,9 +198,12 @@ def _describe(
     fields.pop("z", None)
     if name in series:
         fields["series"] = series[name]
+    step_s = reading.time_steps.get(name, "") if reading else ""
     for header in headers:
         label = split_suffix(name)[0]
-        cells = {"path": place.path_cell(file), **facts_of(header), **fields}
+        facts = facts_of(header)
+        facts["time_step_s"] = facts["time_step_s"] or step_s
+        cells = {"path": place.path_cell(file), **facts, **fields}
         if len(headers) > 1:
             label = f"{label}_s{header.scene}"
             cells["scene_name"] = _clean(header.scene_name or "")

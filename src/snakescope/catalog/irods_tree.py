@@ -300,9 +300,12 @@ def _images(
     fields.pop("z", None)
     if name in series:
         fields["series"] = series[name]
+    step_s = reading.time_steps.get(name, "") if reading else ""
     for facts in each.facts:
         told = each.mapped.cells | _completed(each.mapped.cells, facts)
         label = split_suffix(each.item.label)[0]
+        if "format" in facts:  # the sheet, where it is asked in the header's place, knows the step
+            fields["time_step_s"] = facts.get("time_step_s") or step_s
         cells = {"path": each.uri, **facts, **fields, **told, **each.state}
         if len(each.facts) > 1:
             label = f"{label}_s{facts['scene']}"

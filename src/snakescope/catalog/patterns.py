@@ -1,9 +1,9 @@
 """File names that say more than a name: series, time point, channel, place on the plate.
 
-A pattern is a file name with fields, ``{series}_ch{c}_stack{t}.tif``. ``{t}`` and ``{z}`` are digits, so is
-``{name:d}``; ``*`` is any text; ``{{`` and ``}}`` are braces. Without a suffix it fits all image formats. With a
-``/`` it is held against the path below the collected folder, where ``{series}`` may span folders; otherwise
-against the file name, and the folder goes in front of the series.
+A pattern is a file name with fields, ``{series}_ch{c}_stack{t}.tif``. ``{t}``, ``{z}`` and ``{time_ms}`` (milliseconds
+on any clock) are digits, so is ``{name:d}``; ``*`` is any text; ``{{`` and ``}}`` are braces. Without a suffix it fits
+all image formats. With a ``/`` it is held against the path below the collected folder, where ``{series}`` may span
+folders; otherwise against the file name, and the folder goes in front of the series.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from snakescope.samples import FACT_COLUMNS, OPTIONAL_COLUMNS
 
 # Files from different places are never one series, so these fields always are a part of it.
 PLACES = frozenset({"plate", "well", "row", "col", "column", "field", "site", "position", "pos", "fov", "tile"})
+# What tells the images of a series apart.
+_ORDER = ("t", "z", "c", "time_ms")
 RESERVED = frozenset({"id", "path", *FACT_COLUMNS, *OPTIONAL_COLUMNS})
 
 _PIECE = re.compile(r"(\{\{|\}\}|\{[^{}]*\}|\*|[{}])")
@@ -42,7 +44,7 @@ class Pattern:
     def parse(self, relative: str) -> dict[str, str] | None:
         """Return the fields of an image's path, or None when the pattern does not fit.
 
-        Numbers in `t`, `z` and `c` lose their leading zeros; other fields stay as they are written.
+        Numbers in `t`, `z`, `c` and `time_ms` lose their leading zeros; other fields stay as they are written.
         """
         stem, suffix = split_suffix(relative if self.whole_path else relative.rpartition("/")[2])
         if self.suffix and self.suffix.lower() != suffix.lower():
@@ -51,7 +53,7 @@ class Pattern:
         if match is None:
             return None
         fields = match.groupdict()
-        for name in ("t", "z", "c"):
+        for name in _ORDER:
             if fields.get(name, "").isdigit():
                 fields[name] = str(int(fields[name]))
         return fields
@@ -59,7 +61,7 @@ class Pattern:
     def series(self, relative: str, fields: Mapping[str, str]) -> str:
         """Name the series of a file, parts joined by ``/``; without `series` all free fields name it together."""
         folder = "" if self.whole_path else relative.rpartition("/")[0]
-        free = [name for name in self.names if name not in ("series", "t", "c", "z")]
+        free = [name for name in self.names if name not in ("series", *_ORDER)]
         if "series" in fields:
             free = [name for name in free if name in PLACES]
         parts = [folder, fields.get("series", "")]
@@ -106,7 +108,7 @@ def _piece_regex(piece: str, whole_path: bool) -> str:
     if match is None:
         return "[^/]*?" if piece == "*" else re.escape(piece[0] if piece in ("{{", "}}") else piece)
     name, digits = match[1], match[2]
-    if name in ("t", "z"):
+    if name in ("t", "z", "time_ms"):
         return f"(?P<{name}>[0-9]+)"
     if digits:
         return f"(?P<{name}>[0-9]+?)"
@@ -130,7 +132,7 @@ def known_namings() -> Iterator[Naming]:
     Taken from the files and manuals of the instruments; the values of a lattice light-sheet name are prefix,
     iteration, camera, channel, stack, laser, time since the start, absolute time and tile.
     """
-    for tile in ("*msecAbs*", "*msecAbs_{tile}z_*t"):
+    for tile in ("{time_ms}msecAbs*", "{time_ms}msecAbs_{tile}z_*t"):
         for when in ("_Iter_{t}{channel}_stack*", "{channel}_stack{t}"):
             for channel in ("_Cam{c}_CAM1", "_Cam{c}", "_ch{c}_CAM1", "_ch{c}"):
                 start = when.replace("{channel}", channel)

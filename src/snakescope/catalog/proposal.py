@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from snakescope.catalog.names import split_suffix, unique_ids
 from snakescope.catalog.patterns import Naming, Pattern, compile_pattern, known_namings, tagged_namings
+from snakescope.samples import format_number
 
 _SAMPLE = 400
 _TAGGED = 6
+# How far a time between two images may be off, as a part of it, for all of them to be one step.
+_JITTER = 0.05
 _GROUPING = frozenset({"series", "t", "c"})
 
 
@@ -76,6 +82,19 @@ class Reading:
         """Whether it puts files together without taking two for the same."""
         return self.duplicates == 0 and len(set(self.series.values())) < len(self.series)
 
+    @cached_property
+    def time_steps(self) -> dict[str, str]:
+        """Seconds from one image to the next in its series and channel, by file, where the names tell when it was.
+
+        The median, to the millisecond; none where a difference is more than 5 % off, since then no one step is true.
+        """
+        groups: dict[tuple[str, str], dict[int, tuple[int, str]]] = {}
+        for name, fields in self.fields.items():
+            if fields.get("t") and fields.get("time_ms"):
+                group = groups.setdefault((self.series[name], fields.get("c", "")), {})
+                group[int(fields["t"])] = (int(fields["time_ms"]), name)
+        return {name: step for group in groups.values() if (step := _step_s(group)) for _, name in group.values()}
+
     def proposal(self, files: Sequence[str], *, accepted: bool) -> Proposal:
         """Sum it up."""
         unmatched = tuple(name for name in files if name not in self.fields)
@@ -92,6 +111,16 @@ class Reading:
             z_planes=self.z_planes,
             accepted=accepted,
         )
+
+
+def _step_s(times: Mapping[int, tuple[int, str]]) -> str | None:
+    """The one step between times in ms by their index, in s; None where there is none."""
+    ordered = sorted((t, time_ms) for t, (time_ms, _) in times.items())
+    steps = [(time - before) / (t - last) for (last, before), (t, time) in pairwise(ordered)]
+    step = statistics.median(steps) if steps else 0.0
+    if step <= 0 or any(abs(each - step) > _JITTER * step for each in steps):
+        return None
+    return format_number(round(step / 1000, 3)) if step >= 1 else None
 
 
 def read_names(pattern: Pattern, naming: str, files: Iterable[str]) -> Reading:

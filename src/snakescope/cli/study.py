@@ -37,12 +37,18 @@ def _init(arguments: argparse.Namespace) -> int:
     return 0
 
 
+PATTERN_HELP = (
+    "how file names are built, such as '{series}_ch{c}_stack{t}.tif'; {time_ms} gives the time between stacks, other "
+    "names in braces become columns, * is any text"
+)
+
+
 def _add_collect(commands: Any) -> None:
     summary = "build or update the sample sheet from a folder of images or from iRODS, reading headers only"
     command = command_of(commands, "collect", _collect, summary, "snakescope collect /data/stacks --yes")
     command.add_argument("folder", help="folder to walk, or irods:///zone/collection")
     add_study(command)
-    command.add_argument("--pattern", help="how file names are built, such as '{series}_ch{c}_stack{t}.tif'")
+    command.add_argument("--pattern", help=PATTERN_HELP)
     command.add_argument("--yes", action="store_true", help="believe the naming that was recognised")
     command.add_argument("--include", action="append", default=[], metavar="GLOB", help="only files like this")
     command.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="no files like this")

@@ -77,6 +77,22 @@ def test_each_image_becomes_a_row_with_its_facts(study: Path, make_image: Make, 
     assert "plain TIFF" not in str(problem)
 
 
+def test_the_time_between_stacks_comes_from_their_names_where_the_images_do_not_say(
+    study: Path, make_image: Make, collect: Collect
+) -> None:
+    for index, time_ms in enumerate((0, 2503, 5005)):
+        for channel in (0, 1):
+            name = f"cell_ch{channel}_stack{index:04d}_488nm_{time_ms:07d}msec_{time_ms + 77:010d}msecAbs.tif"
+            make_image(study / "raw" / name, time_step_s=None if channel == 0 else 2.6)
+    report = collect(accept=True, write=True)
+    steps = [row.time_step_s for row in report.sheet.rows]
+    assert sorted(steps) == [2.502, 2.502, 2.502, 2.6, 2.6, 2.6]
+    assert sorted({row.cell("time_ms") for row in report.sheet.rows}, key=int) == ["77", "2580", "5082"]
+    again = collect(accept=True)
+    assert (again.changes, again.disagreements) == ([], [])
+    assert {row.time_step_s for row in collect().sheet.rows} == {2.502, 2.6}, "stays when names are not believed"
+
+
 def test_planes_of_a_plain_tiff_without_a_voxel_size_may_be_times_and_that_is_said(
     study: Path, make_image: Make, collect: Collect
 ) -> None:

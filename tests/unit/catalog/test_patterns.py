@@ -82,20 +82,20 @@ LLSM = "_{l}nm_0000000msec_{m:010d}msecAbs"
 NAMINGS = {
     "lattice light-sheet: stack": (
         times_channels("cell2_ch{c}_CAM1_stack{t:04d}" + LLSM + "_000x_000y_000z_0000t.tif"),
-        "{series}_ch{c}_CAM1_stack{t}_{wavelength_nm}nm_*msec_*msecAbs*",
-        {"series": "cell2", "c": "0", "t": "0", "wavelength_nm": "488"},
+        "{series}_ch{c}_CAM1_stack{t}_{wavelength_nm}nm_*msec_{time_ms}msecAbs*",
+        {"series": "cell2", "c": "0", "t": "0", "wavelength_nm": "488", "time_ms": "9990533"},
         1,
     ),
     "lattice light-sheet: old": (
         times_channels("Ex06_z0p5_ch{c}_stack{t:04d}" + LLSM + ".tif"),
-        "{series}_ch{c}_stack{t}_{wavelength_nm}nm_*msec_*msecAbs*",
-        {"series": "Ex06_z0p5", "c": "0", "t": "0", "wavelength_nm": "488"},
+        "{series}_ch{c}_stack{t}_{wavelength_nm}nm_*msec_{time_ms}msecAbs*",
+        {"series": "Ex06_z0p5", "c": "0", "t": "0", "wavelength_nm": "488", "time_ms": "9990533"},
         1,
     ),
     "lattice light-sheet: iterations of two cameras": (
         times_channels("Scan_Iter_{t:04d}_Cam{a}_ch{c}_CAM1_stack0000" + LLSM + "_000x_000y_000z_0000t.tif"),
-        "{series}_Iter_{t}_Cam{c}_CAM1_stack*_{wavelength_nm}nm_*msec_*msecAbs*",
-        {"series": "Scan", "c": "A_ch0", "t": "0", "wavelength_nm": "488"},
+        "{series}_Iter_{t}_Cam{c}_CAM1_stack*_{wavelength_nm}nm_*msec_{time_ms}msecAbs*",
+        {"series": "Scan", "c": "A_ch0", "t": "0", "wavelength_nm": "488", "time_ms": "9990533"},
         1,
     ),
     "lattice light-sheet: tiles": (
@@ -104,8 +104,8 @@ NAMINGS = {
             for tile in ("000x_000y_000z", "000x_001y_000z")
             for name in times_channels("S_Iter_{t:04d}_ch{c}_CAM1_stack0000" + LLSM + f"_{tile}_0000t.tif")
         ],
-        "{series}_Iter_{t}_ch{c}_CAM1_stack*_{wavelength_nm}nm_*msec_*msecAbs_{tile}z_*t",
-        {"series": "S", "c": "0", "t": "0", "wavelength_nm": "488", "tile": "000x_000y_000"},
+        "{series}_Iter_{t}_ch{c}_CAM1_stack*_{wavelength_nm}nm_*msec_{time_ms}msecAbs_{tile}z_*t",
+        {"series": "S", "c": "0", "t": "0", "wavelength_nm": "488", "time_ms": "9990533", "tile": "000x_000y_000"},
         2,
     ),
     "Micro-Manager 2": (
@@ -199,6 +199,26 @@ def test_usual_namings_are_recognised(case: str) -> None:
     again = read_names(compile_pattern(pattern), "as given", files)
     assert again.series == reading.series
     assert again.duplicates == 0
+
+
+@pytest.mark.parametrize(
+    ("times", "step"),
+    [
+        ({0: 100, 1: 4629, 2: 9159, 3: 13688}, "4.529"),
+        ({0: 0, 2: 5000, 3: 7500}, "2.5"),  # one is missing
+        ({3: 7500, 0: 0, 1: 2500, 2: 5000}, "2.5"),
+        ({0: 0, 1: 2500, 2: 60_000}, None),  # somebody had a coffee
+        ({0: 0}, None),
+        ({0: 7, 1: 7, 2: 7}, None),  # all the same: a clock that stood still
+        ({0: 9, 1: 5, 2: 1}, None),
+    ],
+)
+def test_times_in_names_tell_the_step(times: dict[int, int], step: str | None) -> None:
+    names = {t: f"cell_ch0_stack{t:04d}_488nm_0000000msec_{ms:010d}msecAbs.tif" for t, ms in times.items()}
+    other = "cell_ch1_stack0000_560nm_0000000msec_0000000009msecAbs.tif"  # a channel of its own
+    pattern = compile_pattern("{series}_ch{c}_stack{t}_*nm_*msec_{time_ms}msecAbs")
+    reading = read_names(pattern, "as given", [*names.values(), other])
+    assert reading.time_steps == (dict.fromkeys(names.values(), step) if step else {})
 
 
 @pytest.mark.parametrize(
