@@ -11,6 +11,7 @@ from snakescope.errors import Problem
 from snakescope.samples import Row, Sheet, format_voxel_size
 
 _NAMED = 5
+_LARGE_UM = 50.0
 
 
 def find_problems(sheet: Sheet, reading: Reading | None) -> list[Problem]:
@@ -32,7 +33,13 @@ def find_problems(sheet: Sheet, reading: Reading | None) -> list[Problem]:
             problems += _mixed(name, rows)
             problems += _repeated(name, rows)
             problems += _gaps(name, rows)
-    return [*problems, *_unknown_voxel_sizes(sheet), *unknown_time_steps(sheet)]
+    return [*problems, *_unknown_voxel_sizes(sheet), *doubts(sheet)]
+
+
+def doubts(sheet: Sheet) -> Iterator[Problem]:
+    """What a run does not stop at, and its results would suffer from."""
+    yield from _unlikely_voxel_sizes(sheet)
+    yield from _unknown_time_steps(sheet)
 
 
 def _plane_problems(reading: Reading) -> Iterator[Problem]:
@@ -130,7 +137,19 @@ def _unknown_voxel_sizes(sheet: Sheet) -> Iterator[Problem]:
         )
 
 
-def unknown_time_steps(sheet: Sheet) -> Iterator[Problem]:
+def _unlikely_voxel_sizes(sheet: Sheet) -> Iterator[Problem]:
+    """Sizes that no light microscope has: nanometres taken for µm."""
+    large = [row for row in sheet.rows if any((size or 0) >= _LARGE_UM for size in row.voxel_size_um)]
+    if large:
+        yield Problem(
+            f"{sheet.where()}: voxel_size_um",
+            f"found {_LARGE_UM:g} µm or more in {len(large)} of {len(sheet.rows)} rows, such as "
+            f"{format_voxel_size(large[0].voxel_size_um)} in {large[0].id}; expected z,y,x in µm",
+            "If they are nanometres, divide by 1000; else leave them.",
+        )
+
+
+def _unknown_time_steps(sheet: Sheet) -> Iterator[Problem]:
     """Rows of films, in one file or in a series of files, of which the time between frames is not known."""
     times: dict[str, set[int | None]] = defaultdict(set)
     for row in sheet.rows:

@@ -242,7 +242,7 @@ def lint_folder(root: Path) -> list[str]:
     InputError
         With every problem found.
     """
-    from snakescope.catalog.consistency import unknown_time_steps
+    from snakescope.catalog.consistency import doubts
 
     own = root / "tools"
     told: list[str] = []
@@ -259,7 +259,7 @@ def lint_folder(root: Path) -> list[str]:
             pipeline, sheet = lint(open_study(root))
             told.append(f"pipeline {pipeline.spec.name}: {len(pipeline.steps)} steps, wired soundly")
             told.append(f"{sheet.where()}: {len(sheet.rows)} rows, every one fits")
-            told += [f"note: {note}" for note in unknown_time_steps(sheet)]
+            told += [f"note: {note}" for note in doubts(sheet)]
             told += _rembi(root, pipeline, sheet)
         except InputError as error:  # the pipeline tells again of those of the tools that it uses
             problems += [item for item in error.problems if not item.where.startswith(f"{own.resolve()}/")]

@@ -93,6 +93,13 @@ def test_the_time_between_stacks_comes_from_their_names_where_the_images_do_not_
     assert {row.time_step_s for row in collect().sheet.rows} == {2.502, 2.6}, "stays when names are not believed"
 
 
+def test_voxel_sizes_that_look_like_nanometres_are_told(study: Path, make_image: Make, collect: Collect) -> None:
+    for name, size in (("a", [300.0, 100.0, 100.0]), ("b", [2.0, 0.1, 0.1]), ("c", [49.9, 1.0, 1.0])):
+        make_image(study / "raw" / f"{name}.tif", voxel_size_um=size)
+    (problem,) = collect().problems
+    assert problem.message == "found 50 µm or more in 1 of 3 rows, such as 300,100,100 in a; expected z,y,x in µm"
+
+
 def test_planes_of_a_plain_tiff_without_a_voxel_size_may_be_times_and_that_is_said(
     study: Path, make_image: Make, collect: Collect
 ) -> None:
