@@ -212,7 +212,7 @@ def test_a_controller_that_is_away_costs_nothing_but_time(study: TinyStudy, slur
     use_tool(study, "open('starts', 'a').write('x\\n')\ntime.sleep(6)")
     head = start(compiled(study))
     wait_until(lambda: len(running(slurm_cluster)) == 2, 30)
-    slurm_cluster.restart_controller(down_s=8)
+    slurm_cluster.restart_controller(down_s=15)  # a question under way waits some seconds for an answer
     assert head.wait(90) == 0, study.read("head.log")
     assert study.read("starts") == "x\nx\n"
     assert "Slurm answers again" in study.read("head.log")

@@ -206,7 +206,7 @@ def _load_functions(path: Path) -> ModuleType:
     return module
 
 
-def _call(functions: ModuleType, name: str, case: Path, *arguments: Any, **further: Any) -> Any:
+def _call(functions: ModuleType, name: str, case: Path, /, *arguments: Any, **further: Any) -> Any:
     """What a function of ``generators.py`` returns; a mistake in it is a problem of the case, not of ours."""
     function = _function(functions, name, case)
     try:

@@ -33,9 +33,7 @@ def misfits(spec: ToolSpec, outputs: Mapping[str, Path], declared: Mapping[str, 
 
 
 def _told(output: OutputPort, path: Path, declared: Geometry) -> Iterator[str]:
-    if path.is_dir() != output.is_directory:
-        yield "a folder; a file is declared" if path.is_dir() else "a file; a folder is declared"
-    elif output.type in IMAGE_TYPES and output.format in READABLE:
+    if output.type in IMAGE_TYPES and output.format in READABLE:
         frames = declared.axes is not None and "t" in declared.axes and "z" not in declared.axes
         try:
             headers = read_headers(path, stack_axis="t" if frames else "z")
