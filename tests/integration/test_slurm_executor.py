@@ -228,7 +228,7 @@ def test_without_accounting_jobs_run_and_what_nobody_knows_is_null(
     study.write("bin/sacct", "#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2; exit 1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
-    done = snakemake(compiled(study))
+    done = snakemake(compiled(study), "--snakescope-margin-mb", "300")
     assert done.returncode == 0, done.stderr
     facts = list(slurm_facts(study.root).values())
     assert [one["kind"] for one in facts] == ["oom", "done"]

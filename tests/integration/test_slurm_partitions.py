@@ -72,5 +72,5 @@ def test_what_the_profile_sets_for_a_step_goes_before_the_planner(study: ToolStu
     assert done.returncode == 0, done.stdout + done.stderr
     assert (partitions(study, "copy"), partitions(study, "train")) == ({"gpu"}, {"gpu"})
     given = asked(study, slurm_cluster)
-    assert "mem=450M" in given["copy/r0"]
+    assert "mem=550M" in given["copy/r0"]
     assert "gres/gpu=1" in given["train/r1"]
