@@ -10,9 +10,8 @@ from typing import Any
 
 from snakescope import layout
 from snakescope.cluster.pending import find_pending
-from snakescope.errors import InputError
 from snakescope.runner.elsewhere import elsewhere_text
-from snakescope.runner.folder import Study, compile_study
+from snakescope.runner.folder import Study, uncompiled
 from snakescope.runner.gone import gone_text, results_gone
 from snakescope.runner.outcome import Failure, RunResult
 from snakescope.tool.library import Tool
@@ -78,15 +77,8 @@ def status(study: Study) -> StudyStatus:
         over, jobs = " and ".join(step["over"]) or "row", len(plan.units(name))
         outdated = sum(state == "stale" for state in pending[name].values())
         steps.append(StepStatus(name, step["tool"], over, jobs, done[name], failed[name], outdated))
-    gone, changed = results_gone(plan), _has_changed(study)
+    gone, changed = results_gone(plan), bool(uncompiled(study))
     return StudyStatus(study.config.pipeline, len(plan.sheet.rows), steps, failures, gone, changed)
-
-
-def _has_changed(study: Study) -> bool:
-    try:
-        return bool(compile_study(study, check=True))
-    except InputError:
-        return True
 
 
 def status_text(found: StudyStatus) -> str:
